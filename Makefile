@@ -1,0 +1,103 @@
+# Sublet: make run | test | check | bench | install | clean
+#
+# SAN=1 builds with address and undefined-behaviour sanitizers in build-san/.
+# Objects, generated tables and test programs all live under $(B).
+
+PREFIX ?= /usr/local
+CC ?= gcc
+B := build$(if $(SAN),-san)
+V ?= 0
+Q := $(if $(filter 0,$(V)),@)
+
+PKGS := slirp liburing
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Werror -Wshadow -Wmissing-prototypes -Wundef -Wvla
+HARDEN := -fPIE -fstack-protector-strong -fno-strict-aliasing
+ifdef SAN
+override CFLAGS := -O1 -g -fsanitize=address,undefined \
+	-fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=address,undefined
+else
+HARDEN += -D_FORTIFY_SOURCE=2
+endif
+ALL_CFLAGS = -std=gnu17 $(CFLAGS) $(WARN) $(HARDEN) -pthread -MMD -MP \
+	-Isrc -I$(B)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null) \
+	-DSUBLET_VERSION='"$(VERSION)"'
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -pthread
+LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llzma -lzstd -lz -llz4
+VERSION := 0.1
+
+SRCS := $(filter-out %_test.c %_fuzz.c src/cli/main.c,\
+	$(wildcard src/*/*.c src/*/*/*.c))
+OBJS := $(SRCS:src/%.c=$(B)/%.o)
+TESTS := $(patsubst src/%.c,$(B)/%,$(wildcard src/*/*_test.c src/*/*/*_test.c))
+SYSTEM_TESTS := $(wildcard test/*.sh)
+
+.PHONY: all setup run test test-unit test-system test-long check bench \
+	install clean
+all: $(B)/sublet
+
+$(B)/sublet: $(B)/cli/main.o $(B)/libsublet.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/libsublet.a: $(OBJS)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(B)/%.o: src/%.c Makefile | $(B)/gen/cpu/x86/opnames.def
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# enum x86_op: each mnemonic of the opcode table once, in order of appearance
+$(B)/gen/cpu/x86/opnames.def: src/cpu/x86/ops.def tools/opnames
+	@mkdir -p $(@D)
+	$(Q)tools/opnames $< > $@.tmp && mv $@.tmp $@
+
+$(B)/%_test: $(B)/%_test.o $(B)/libsublet.a
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+# What a fresh machine lacks; silent and quick where all is there.
+setup:
+	@tools/setup build
+setup-test: setup
+	@tools/setup test
+
+run: setup
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(B)/sublet run tiny $(if $(shell test -t 0 && test -t 1 && echo y),,\
+		-- 'uname -a; grep MemTotal /proc/meminfo')
+
+test: setup-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs
+	@tools/run-tests $(TESTS) $(SYSTEM_TESTS)
+
+test-unit: setup-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs
+	@tools/run-tests $(TESTS)
+
+test-programs: $(TESTS)
+
+test-long: setup-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs
+	@tools/test-long
+
+check: setup-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@tools/check
+
+bench: setup-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@bench/run
+
+install: all
+	install -D -m 755 $(B)/sublet $(DESTDIR)$(PREFIX)/bin/sublet
+	install -D -m 644 docs/sublet.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man1/sublet.1
+
+clean:
+	rm -rf build build-san
+
+-include $(OBJS:.o=.d) $(B)/cli/main.d $(TESTS:=.d)
+.SECONDARY:

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Character backends: what stands behind a serial port or console: the
+ * terminal, a file, a socket, a command's output, or nothing.
+ *
+ * chr_write() never blocks the caller: what the far side does not take is
+ * buffered up to a bound and then dropped and counted (a guest that floods
+ * its serial port must not stop the monitor). Input arrives on the event
+ * loop's thread by the receiver's input function.
+ */
+#ifndef BACKEND_CHR_H
+#define BACKEND_CHR_H
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/types.h"
+
+struct chr;
+
+struct chr_ops {
+	/* Takes up to n bytes; returns how many, never negative. */
+	size_t (*write)(struct chr *c, const void *buf, size_t n);
+	void (*free)(struct chr *c);
+};
+
+struct chr {
+	const struct chr_ops *ops;
+	/* Receiver, set by the device. input() returns how many bytes it
+	 * took; room() is called by the device (chr_input_ready) when it can
+	 * take more. Loop thread. */
+	size_t (*input)(void *arg, const u8 *buf, size_t n);
+	void *input_arg;
+	void (*room)(struct chr *c); /* set by the backend; may be NULL */
+};
+
+/* Any thread; c may be NULL (bytes vanish). */
+void chr_write(struct chr *c, const void *buf, size_t n);
+/* The device can take input again. Any thread. */
+void chr_input_ready(struct chr *c);
+void chr_free(struct chr *c);
+
+/*
+ * The monitor's own terminal or pipes: in_fd is read (-1: no input), out_fd
+ * written. Neither is owned. With a terminal, raw mode is the caller's job.
+ * escape: called when the user types Ctrl-] q (leave); NULL passes all bytes.
+ */
+struct chr *chr_fd_new(struct loop *l, int in_fd, int out_fd,
+		       void (*escape)(void *arg), void *arg, struct err *e);
+/* Appends to a file, made anew with mode 0600. */
+struct chr *chr_file_new(const char *path, struct err *e);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a CPU engine is: about ten operations on VMs and vCPUs, the same for
+ * KVM and for the soft engine.
+ *
+ * Port and MMIO accesses do not end vcpu_run(): the engine calls struct
+ * cpu_ops for them on the vCPU's thread. vcpu_run() returns when the vCPU
+ * halts (soft engine), is kicked, shuts down or cannot go on.
+ */
+#ifndef CPU_ENGINE_H
+#define CPU_ENGINE_H
+
+#include "base/err.h"
+#include "base/types.h"
+#include "cpu/x86/state.h"
+#include "irq/lapic.h"
+#include "mem/mem.h"
+
+struct engine;
+struct vcpu;
+
+/* The rest of the machine as an engine sees it. Called on vCPU threads. */
+struct cpu_ops {
+	u64 (*pio_read)(void *m, u16 port, unsigned len);
+	void (*pio_write)(void *m, u16 port, u64 val, unsigned len);
+	u64 (*mmio_read)(void *m, gpa_t gpa, unsigned len);
+	void (*mmio_write)(void *m, gpa_t gpa, u64 val, unsigned len);
+	/* INTA cycle of the 8259: the vector, or -1 if nothing is pending. */
+	int (*extint_ack)(void *m);
+	/* A level-triggered vector was ended (KVM's split irqchip only; the
+	 * soft engine's local APICs tell the bus themselves). */
+	void (*eoi)(void *m, u8 vector);
+};
+
+struct engine_config {
+	struct mem *mem;
+	const struct cpu_ops *ops;
+	void *machine;          /* first argument of ops */
+	struct apic_bus *apics; /* soft engine: bus its lapics sit on */
+	unsigned cpus;
+	bool nested;      /* show SVM/VMX to the guest */
+	bool interp_only; /* soft engine: never translate */
+};
+
+/* Why vcpu_run() came back. */
+enum vcpu_exit {
+	VCPU_EXIT_KICKED,   /* vcpu_kick() was called; state is consistent */
+	VCPU_EXIT_HALTED,   /* HLT or wait-for-SIPI: wait for a kick */
+	VCPU_EXIT_SHUTDOWN, /* triple fault */
+	VCPU_EXIT_ERROR,    /* the engine cannot go on; see vcpu_report() */
+};
+
+/* Counts since the vCPU was made; written by its thread, read by any. */
+enum vcpu_stat {
+	VCPU_STAT_INSNS, /* guest instructions (soft engine) */
+	VCPU_STAT_PIO,
+	VCPU_STAT_MMIO,
+	VCPU_STAT_HALT,
+	VCPU_STAT_IRQ,       /* interrupts delivered */
+	VCPU_STAT_EXCEPTION, /* exceptions delivered */
+	VCPU_STAT_KICK,
+	VCPU_STAT_HYPERCALL,
+	VCPU_STAT_TLB_MISS,
+	VCPU_STAT_DECODE, /* instructions decoded (soft engine) */
+	VCPU_STAT_SMC,    /* decoded code dropped because it was written */
+	VCPU_STAT_EXIT,   /* exits from KVM_RUN */
+	VCPU_STATS,
+};
+extern const char *const vcpu_stat_names[VCPU_STATS];
+
+struct engine_class {
+	const char *name;
+	/* 0, or -errno and the reason why it cannot be used here. Takes
+	 * 100 ms at most; includes a self-test of the hardware. */
+	int (*probe)(struct err *e);
+	struct engine *(*new)(const struct engine_config *c, struct err *e);
+	void (*free)(struct engine *g); /* vCPUs are gone */
+
+	/* Memory slots of config.mem were added or changed. vCPUs paused. */
+	int (*mem_changed)(struct engine *g, struct err *e);
+	/* Folds the engine's own dirty pages into mem->dirty (KVM's log). */
+	int (*dirty_start)(struct engine *g, struct err *e);
+	int (*dirty_sync)(struct engine *g, struct err *e);
+	void (*dirty_stop)(struct engine *g);
+
+	/* Made in the reset state: id 0 runs at the reset vector, others wait
+	 * for SIPI. Local APIC id = id. Any thread; run by one thread. */
+	struct vcpu *(*vcpu_new)(struct engine *g, unsigned id, struct err *e);
+	void (*vcpu_free)(struct vcpu *v);
+	enum vcpu_exit (*vcpu_run)(struct vcpu *v);
+	/* Whole architectural state; vCPU not in vcpu_run(). */
+	int (*vcpu_get)(struct vcpu *v, struct cpu_state *s, struct err *e);
+	int (*vcpu_set)(struct vcpu *v, const struct cpu_state *s,
+			struct err *e);
+	/* Makes vcpu_run() return (KICKED) soon, or at once when next called:
+	 * no kick is lost. Any thread, also a signal handler. */
+	void (*vcpu_kick)(struct vcpu *v);
+
+	/* NULL where the local APICs are the soft engine's (apic_bus). */
+	void (*msi)(struct engine *g, u64 address, u32 data);
+	void (*extint)(struct engine *g, bool level); /* 8259's INTR */
+	void (*nmi)(struct vcpu *v);
+	/* NULL-able short cuts, see bus/accel.h. */
+	int (*ioeventfd)(struct engine *g, gpa_t gpa, unsigned len, int fd,
+			 bool add);
+	int (*irqfd)(struct engine *g, int fd, u64 address, u32 data);
+};
+
+/* First member of each engine's own struct. */
+struct engine {
+	const struct engine_class *class;
+	struct engine_config config;
+};
+
+struct vcpu {
+	const struct engine_class *class;
+	struct engine *engine;
+	unsigned id;
+	struct lapic *lapic;  /* soft engine's; else NULL */
+	u64 stat[VCPU_STATS]; /* vCPU thread writes, any reads */
+	char report[512];     /* sentence for VCPU_EXIT_ERROR/SHUTDOWN */
+};
+
+/* Engines in order of preference; NULL at the end. */
+extern const struct engine_class *const engine_classes[];
+
+/*
+ * "auto" or a name. For auto the first whose probe() succeeds; why tells in
+ * one line what was passed over and why (empty if nothing).
+ */
+const struct engine_class *engine_find(const char *name, struct err *why,
+				       struct err *e);
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The soft engine's vCPU, shared by its files and by nobody else.
+ *
+ * A vCPU runs on one thread and owns all of struct soft_vcpu but the words
+ * marked otherwise. Guest faults leave a handler by longjmp (soft_fault()):
+ * a handler makes all accesses that can fault before it changes a register,
+ * so that a fault is precise without undoing anything.
+ *
+ * Arithmetic flags are kept as the host's LAHF and SETO leave them in AX:
+ * AH = SF ZF 0 AF 0 PF 1 CF, AL = OF. Handlers compute on the host ALU and
+ * store AX; soft_rflags() puts the architectural register together.
+ */
+#ifndef CPU_SOFT_SOFT_H
+#define CPU_SOFT_SOFT_H
+
+#include <setjmp.h>
+
+#include "cpu/engine.h"
+#include "cpu/x86/insn.h"
+#include "cpu/x86/x86.h"
+
+/* TLB: direct-mapped, one for user and one for supervisor accesses. */
+#define TLB_BITS 10
+#define TLB_SIZE BIT(TLB_BITS)
+
+/*
+ * A tag is the page's linear address, or TLB_NONE if the access needs the
+ * slow path (absent, not permitted, MMIO, code page or dirty-tracked page).
+ * host = guest linear + addend.
+ */
+#define TLB_NONE 1ull
+struct tlb_entry {
+	u64 tag_read, tag_write, tag_exec;
+	u64 addend;
+};
+
+enum mmu_access { MMU_READ, MMU_WRITE, MMU_EXEC };
+
+/* v->mode: what decoding and address formation depend on. */
+enum {
+	MODE_CS64 = BIT(0), /* 64-bit code */
+	MODE_CS32 = BIT(1), /* CS.D */
+	MODE_SS32 = BIT(2), /* SS.B */
+	MODE_PE = BIT(3),
+	MODE_VM86 = BIT(4),
+	MODE_LMA = BIT(5),
+	MODE_PG = BIT(6),
+	MODE_CPL3 = BIT(7),
+	MODE_FLAT = BIT(8), /* DS, ES, SS base 0 and limit 4G: no checks */
+	MODE_AC = BIT(9),   /* alignment checks are on (CR0.AM, AC, CPL 3) */
+};
+
+struct soft_block;
+
+struct soft_vcpu {
+	struct vcpu vcpu;
+
+	/* Hot: what every instruction touches. */
+	u64 gpr[16];
+	u64 rip; /* of the instruction under execution, or next */
+	u16 fl;  /* LAHF:OF, see above */
+	u8 cpl;
+	u8 shadow;  /* interrupts held off for one instruction: STI 1, SS 2 */
+	u32 mode;   /* MODE_* */
+	u64 rflags; /* all but the arithmetic flags; bit 1 set */
+	struct tlb_entry *tlb; /* tlbs[cpl == 3] */
+	u32 attention; /* atomic; non-zero: leave the fast loop (ATTN_*) */
+	u64 insns;     /* executed; vcpu.stat[VCPU_STAT_INSNS] when leaving */
+
+	/* Registers */
+	struct seg_state seg[6], ldtr, tr;
+	struct dtable_state gdt, idt;
+	u64 cr0, cr2, cr3, cr4, efer, xcr0;
+	u64 dr[4], dr6, dr7;
+	struct cpu_state msr; /* only its MSR fields and pv_* are used here */
+	u64 tsc_offset;       /* guest TSC = host TSC + this */
+	/* Vector and x87 registers in the standard XSAVE layout; guest's. */
+	u8 xsave[XSAVE_AREA_SIZE] __attribute__((aligned(64)));
+
+	/* Event delivery */
+	sigjmp_buf fault_env; /* soft_fault() comes back here */
+	u8 fault_vector;
+	bool fault_has_error;
+	u32 fault_error;
+	bool nmi_masked;
+	u8 mp_state;
+
+	struct tlb_entry tlbs[2][TLB_SIZE];
+
+	/* Each file's private parts, made by its own x_init(). */
+	struct soft_code *code; /* decoded blocks */
+	struct soft_simd *simd; /* thunks */
+	struct soft_sys *sys;   /* system instructions, paravirtual */
+};
+
+/* attention bits; set by any thread, cleared by the owner */
+enum {
+	ATTN_KICK = 1,  /* vcpu_kick(): return to the caller */
+	ATTN_IRQ = 2,   /* look at the local APIC */
+	ATTN_FLUSH = 4, /* drop TLB (and answer a revocation, mmu.c) */
+	ATTN_CODE = 8,  /* drop decoded code of posted ranges (code.c) */
+	ATTN_STEP = 16, /* TF or debug registers: slow loop */
+	ATTN_SYNC = 32, /* stop at a safe point (exclusive.c) */
+};
+
+static inline void soft_attention(struct soft_vcpu *v, u32 bits)
+{
+	__atomic_or_fetch(&v->attention, bits, __ATOMIC_SEQ_CST);
+}
+
+/* Delivers exception vector at the current instruction. Never returns. */
+NORETURN void soft_fault(struct soft_vcpu *v, u8 vector);
+NORETURN void soft_fault_err(struct soft_vcpu *v, u8 vector, u32 error);
+
+/* The architectural RFLAGS, and the whole of it set (mode is recomputed). */
+u64 soft_rflags(const struct soft_vcpu *v);
+void soft_set_rflags(struct soft_vcpu *v, u64 rflags);
+
+/* Recomputes mode, tlb and attention after CR0, EFER, CS, SS, CPL changed. */
+void soft_update_mode(struct soft_vcpu *v);
+
+/*
+ * Guest linear memory (access.h, mmu.c). Sizes 1, 2, 4, 8; any alignment;
+ * page crossing, MMIO and self-modifying code are taken care of. All may
+ * leave by soft_fault().
+ *   u64  soft_ld(v, lin, size)             explicit load at CPL
+ *   void soft_st(v, lin, size, val)        store
+ *   u64  soft_ld_sys / soft_st_sys         implicit supervisor access
+ *   void soft_ld_bytes / soft_st_bytes     n bytes, all or nothing
+ *   void *soft_host(v, lin, n, access)     host pointer if the n bytes are in
+ *        one page of RAM that may be accessed directly, else NULL (no fault
+ *        is raised for pages that are absent: use soft_probe for that)
+ *   void soft_probe(v, lin, n, access)     raises the fault an access would
+ *   void *soft_atomic_begin(v, lin, n) / soft_atomic_end: for LOCK
+ * soft_lin() forms a linear address: segment base, limit, canonical checks.
+ */
+gva_t soft_lin(struct soft_vcpu *v, unsigned seg, u64 off, unsigned size,
+	       enum mmu_access access);
+
+/* The effective address of i's memory operand, address size applied. */
+u64 soft_ea(const struct soft_vcpu *v, const struct insn *i);
+/* The same through soft_lin(), for i->memsize bytes. */
+gva_t soft_ea_lin(struct soft_vcpu *v, const struct insn *i,
+		  enum mmu_access access);
+
+/* Binders: the handler for a decoded instruction (never NULL). */
+insn_fn *soft_bind(struct soft_vcpu *v, struct insn *i); /* interp.c */
+insn_fn *int_bind(const struct insn *i);                 /* int_*.c */
+insn_fn *sys_bind(const struct insn *i);                 /* sys_*.c */
+/* Makes the thunk for raw bytes of i; sets i->aux. */
+insn_fn *simd_bind(struct soft_vcpu *v, struct insn *i, const u8 *bytes);
+
+/* RIP of the instruction after i. Handlers that branch store v->rip. */
+static inline u64 insn_next(const struct soft_vcpu *v, const struct insn *i)
+{
+	return v->rip + i->len;
+}
+
+#endif
