@@ -30,6 +30,13 @@ struct cpu_ops {
 	/* A level-triggered vector was ended (KVM's split irqchip only; the
 	 * soft engine's local APICs tell the bus themselves). */
 	void (*eoi)(void *m, u8 vector);
+	/* Soft engine: vCPU id got something to do; ends its wait after
+	 * VCPU_EXIT_HALTED. To be called after what it shall see has been
+	 * stored (attention, IRR), by lapic_host.kick. Any thread. */
+	void (*wake)(void *m, unsigned id);
+	/* Soft engine: lapic_host.timer of vCPU id. At deadline the vCPU's own
+	 * thread calls lapic_timer_fired() between two vcpu_run(). */
+	void (*timer)(void *m, unsigned id, u64 deadline_ns);
 };
 
 struct engine_config {
