@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Verbs of the command line; main.c has the table. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+struct cli_verb {
+	const char *name;
+	const char *summary; /* one line */
+	const char *help;    /* all of it, shown by --help */
+	/* argv[0] is the verb. Returns the exit code. */
+	int (*run)(int argc, char **argv);
+};
+
+/* Of sublet itself, apart from the guest's own. */
+enum {
+	CLI_EXIT_USAGE = 2,
+	CLI_EXIT_FAILED = 125, /* sublet could not do it; a line says why */
+};
+
+extern const struct cli_verb cli_run, cli_image, cli_doctor;
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The board's addresses and wires: read by the board, ACPI and the loaders. */
+#ifndef PLATFORM_PC_MAP_H
+#define PLATFORM_PC_MAP_H
+
+#include "mem/mem.h"
+
+/* RAM: 0 up to the hole, the rest from 4 GiB. No RAM where VGA would be. */
+#define PC_VGA_HOLE    0xa0000ull
+#define PC_BIOS_BASE   0xc0000ull /* RAM again; tables for the guest */
+#define PC_TABLES_BASE 0xe0000ull
+#define PC_BIOS_END    0x100000ull
+#define PC_HOLE_BASE   0xc0000000ull
+#define PC_HIGH_BASE   0x100000000ull
+#define PC_MEMORY_MIN  (16 * MIB)
+#define PC_MEMORY_MAX  (1024 * GIB)
+#define PC_CPUS_MAX    64
+
+/* PCI memory windows; the 64-bit one lies above the RAM: pc_mmio64(). */
+#define PC_MMIO32_BASE 0xc0000000ull
+#define PC_MMIO32_SIZE 0x20000000ull
+#define PC_ECAM_BASE   0xe0000000ull
+#define PC_ECAM_BUSES  256u
+#define PC_ECAM_SIZE   (PC_ECAM_BUSES * MIB)
+#define PC_MMIO64_SIZE (16 * GIB)
+#define PC_PCI_IO_BASE 0x1000u
+#define PC_PCI_IO_SIZE 0xf000u
+
+#define PC_IOAPIC_BASE 0xfec00000ull
+#define PC_IOAPIC_PINS 24u
+#define PC_HPET_BASE   0xfed00000ull
+#define PC_LAPIC_BASE  0xfee00000ull
+
+/* Ports */
+#define PC_PM_BASE     0x600u /* PM1a event, control, PM timer */
+#define PC_RESET_PORT  0xcf9u
+#define PC_RESET_VALUE 0x06u
+
+/* ISA interrupts and what PCI's INTA..INTD are soldered to. */
+enum {
+	PC_IRQ_TIMER = 0,
+	PC_IRQ_KEYBOARD = 1,
+	PC_IRQ_CASCADE = 2,
+	PC_IRQ_COM1 = 4,
+	PC_IRQ_RTC = 8,
+	PC_IRQ_SCI = 9,
+	PC_GSI_TIMER = 2,
+	PC_GSI_PCI = 16, /* 16..19 */
+};
+
+static inline u64 pc_ram_low(const struct mem *m)
+{
+	return MIN(m->size, PC_HOLE_BASE);
+}
+
+static inline u64 pc_ram_high(const struct mem *m)
+{
+	return m->size - pc_ram_low(m);
+}
+
+/* Base of the 64-bit PCI window, above all RAM. */
+static inline u64 pc_mmio64(const struct mem *m)
+{
+	return MAX(ALIGN_UP(PC_HIGH_BASE + pc_ram_high(m), PC_MMIO64_SIZE),
+		   2 * PC_MMIO64_SIZE);
+}
+
+#endif

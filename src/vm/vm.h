@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The life of one virtual machine: configure, build, run, pause, reset, stop.
+ *
+ * Threads: one for each vCPU, and the loop's, which is the caller of
+ * vm_run(): control, terminal and slow devices. Pausing brings every vCPU to
+ * a point between two instructions; nothing touches guest RAM then.
+ *
+ * Lock order: vm > dev > irq. A holder of a later one never takes an earlier
+ * one, and no device calls another device with its own lock held, interrupt
+ * lines excepted.
+ */
+#ifndef VM_VM_H
+#define VM_VM_H
+
+#include "backend/chr.h"
+#include "base/err.h"
+#include "cpu/engine.h"
+#include "platform/boot.h"
+
+#define VM_DISKS    16
+#define VM_FORWARDS 32
+
+enum vm_net { VM_NET_NONE, VM_NET_USER };
+
+struct vm_disk {
+	const char *path;
+	bool readonly;
+};
+
+/* Strings are the caller's and outlive the VM. */
+struct vm_config {
+	const char *name;
+	const char *engine; /* "auto", "soft", "kvm" */
+	unsigned cpus;
+	u64 memory; /* bytes */
+	bool nested;
+	bool no_reboot; /* a reset ends the VM */
+	bool interp_only;
+	struct boot_config boot;
+	struct vm_disk disks[VM_DISKS];
+	unsigned ndisks;
+	enum vm_net net;
+	const char *forwards[VM_FORWARDS]; /* "tcp:HOST:GUEST" */
+	unsigned nforwards;
+	u16 debug_exit_port;    /* 0: none */
+	u16 debug_console_port; /* 0: none */
+};
+
+/* Fills in what a VM has if nobody says otherwise. */
+void vm_config_init(struct vm_config *c);
+/* One clear sentence for what cannot be. Changes nothing. */
+int vm_config_check(const struct vm_config *c, struct err *e);
+
+/* How a VM ended. */
+enum vm_end {
+	VM_END_NONE,
+	VM_END_POWER_OFF,
+	VM_END_RESET,      /* with no_reboot */
+	VM_END_DEBUG_EXIT, /* code: (v << 1) | 1 */
+	VM_END_SHUTDOWN,   /* triple fault; see vm_report() */
+	VM_END_ERROR,      /* the engine gave up; see vm_report() */
+	VM_END_STOPPED,    /* by vm_stop() */
+};
+
+struct vm;
+
+/* A named port of the guest's virtio console (multiport), NULL at the end. */
+struct vm_port {
+	const char *name;
+	struct chr *chr; /* taken over */
+};
+
+struct vm_backends {
+	struct loop *loop;
+	struct chr *console; /* taken over; NULL: none */
+	struct chr *debug;   /* debug console; taken over */
+	const struct vm_port *ports;
+	unsigned nports;
+};
+
+/* Checks the configuration, opens files, builds the machine. Nothing runs.
+ * Takes over the backends also if it fails. */
+struct vm *vm_new(const struct vm_config *c, const struct vm_backends *b,
+		  struct err *e);
+void vm_free(struct vm *vm);
+
+/* Runs until the machine's end; returns how it ended. Loop thread. */
+enum vm_end vm_run(struct vm *vm);
+int vm_exit_code(const struct vm *vm);      /* of VM_END_DEBUG_EXIT */
+const char *vm_report(const struct vm *vm); /* what happened; may be "" */
+const char *vm_engine(const struct vm *vm); /* name of the engine */
+
+/* Any thread. */
+void vm_stop(struct vm *vm);
+void vm_power_button(struct vm *vm);
+void vm_nmi(struct vm *vm);
+void vm_reset(struct vm *vm);
+
+/* Loop thread. Nest; after vm_pause() no vCPU runs. */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+
+#endif
