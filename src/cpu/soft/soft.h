@@ -151,6 +151,20 @@ insn_fn *sys_bind(const struct insn *i);                 /* sys_*.c */
 /* Makes the thunk for raw bytes of i; sets i->aux. */
 insn_fn *simd_bind(struct soft_vcpu *v, struct insn *i, const u8 *bytes);
 
+/*
+ * Vector and x87 state (simd.c). While a vCPU runs, v->xsave holds every
+ * component in full and its header is not kept. simd_loaded() is called after
+ * v->xsave was replaced as a whole (components whose XSTATE_BV bit is clear
+ * get their initial values), simd_saved() before it is read from outside
+ * (XSTATE_BV is set to what is in use).
+ */
+int simd_init(struct soft_vcpu *v, struct err *e);
+void simd_fini(struct soft_vcpu *v);
+void simd_loaded(struct soft_vcpu *v);
+void simd_saved(struct soft_vcpu *v);
+u64 simd_xinuse(struct soft_vcpu *v); /* XGETBV with ECX 1, before XCR0 */
+void simd_reset(struct soft_vcpu *v, bool init); /* INIT keeps nearly all */
+
 /* RIP of the instruction after i. Handlers that branch store v->rip. */
 static inline u64 insn_next(const struct soft_vcpu *v, const struct insn *i)
 {

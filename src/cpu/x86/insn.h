@@ -131,6 +131,20 @@ struct op_row {
 	u16 flags_read, flags_written, flags_undef; /* RFLAGS low 16 bits */
 	u32 attr;                                   /* OPA_* */
 	u32 feature; /* FEAT_*: CPUID feature that must be announced */
+	/* FORM_SIMD: what ModRM.reg, ModRM.rm (where it is a register) and
+	 * VEX.vvvv name: enum simd_operand. NONE too where ModRM.reg extends
+	 * the opcode. */
+	u8 simd_reg, simd_rm, simd_vex;
+};
+
+/* A general register is never named twice in one SIMD row. */
+enum simd_operand {
+	SIMD_NONE,
+	SIMD_GPR,
+	SIMD_XMM, /* XMM or YMM, by insn.opsize */
+	SIMD_MMX,
+	SIMD_CLASS = 3,
+	SIMD_W = 4, /* written (and perhaps read); else read only */
 };
 
 extern const struct op_row op_rows[];
@@ -154,7 +168,16 @@ enum {
 	OPA_ONLY64 = BIT(13),  /* #UD outside 64-bit mode */
 	OPA_FLAGS = BIT(14),   /* SIMD: writes RFLAGS (COMISS, PTEST) */
 	OPA_MXCSR = BIT(15),   /* SIMD: may raise #XM */
+	OPA_XMM0 = BIT(16),    /* reads XMM0: legacy BLENDVPS, SHA256RNDS2 */
+	OPA_IS4 = BIT(17),     /* imm8[7:4] names an XMM register: VBLENDVPS */
 };
+/*
+ * OPA_SIMD also marks what touches vector state without operands of the
+ * common shape: EMMS, VZEROUPPER, LDMXCSR, FXSAVE, XSAVE and their like
+ * (memsize 4, 512 or 0), MASKMOVQ, gathers (memsize: one element), VMASKMOV
+ * (opsize bytes), PCMPxSTRx. OPA_X87 marks D8..DF and FWAIT; their memsize is
+ * 2, 4, 8, 10, or 0 for environments.
+ */
 
 /* Text as Intel writes it, for traces and reports; at rip. */
 void insn_format(const struct insn *i, u64 rip, char *buf, size_t size);
