@@ -21,12 +21,14 @@ struct dev;
 struct dev_class {
 	const char *name;
 	const struct state_desc *state; /* NULL: nothing to save */
-	/* All NULL-able. Called with dev.lock held, except free. */
+	/* All NULL-able. Called with dev.lock held, except free. val has no
+	 * bits beyond len; of the value read only len bytes count. */
 	u64 (*read)(struct dev *d, u64 off, unsigned len);
 	void (*write)(struct dev *d, u64 off, u64 val, unsigned len);
 	void (*reset)(struct dev *d);  /* to power-on values */
 	void (*saving)(struct dev *d); /* bring regs up to date */
 	void (*loaded)(struct dev *d); /* regs are new: rebuild the rest */
+	/* Releases what the device holds; dev_free() then frees d itself. */
 	void (*free)(struct dev *d);
 };
 
@@ -44,6 +46,11 @@ struct dev_list {
 
 /* Fills in *d; regs may be NULL. */
 void dev_init(struct dev *d, const struct dev_class *c, void *regs);
+/* class->free, then d itself, which was allocated with malloc. d may be NULL.
+ */
+void dev_free(struct dev *d);
+/* class->reset with the lock held. */
+void dev_reset(struct dev *d);
 /* Takes ownership of d; numbers it among its class. */
 void dev_add(struct dev_list *l, struct dev *d);
 void dev_list_reset(struct dev_list *l);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "bus/dev.h"
+
+#include <stdlib.h>
+
+void dev_init(struct dev *d, const struct dev_class *c, void *regs)
+{
+	d->class = c;
+	d->instance = 0;
+	d->regs = regs;
+	d->next = NULL;
+	pthread_mutex_init(&d->lock, NULL);
+}
+
+void dev_free(struct dev *d)
+{
+	if (!d)
+		return;
+	if (d->class->free)
+		d->class->free(d);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+void dev_reset(struct dev *d)
+{
+	if (!d->class->reset)
+		return;
+	pthread_mutex_lock(&d->lock);
+	d->class->reset(d);
+	pthread_mutex_unlock(&d->lock);
+}
+
+void dev_add(struct dev_list *l, struct dev *d)
+{
+	struct dev **p;
+
+	d->instance = 0;
+	d->next = NULL;
+	for (p = &l->first; *p; p = &(*p)->next)
+		if ((*p)->class == d->class)
+			d->instance++;
+	*p = d;
+}
+
+void dev_list_reset(struct dev_list *l)
+{
+	for (struct dev *d = l->first; d; d = d->next)
+		dev_reset(d);
+}
+
+void dev_list_free(struct dev_list *l)
+{
+	struct dev *d, *reversed = NULL;
+
+	while ((d = l->first)) {
+		l->first = d->next;
+		d->next = reversed;
+		reversed = d;
+	}
+	while ((d = reversed)) {
+		reversed = d->next;
+		dev_free(d);
+	}
+}
+
+static u64 dev_io_read(void *arg, u64 off, unsigned len)
+{
+	struct dev *d = arg;
+	u64 val;
+
+	if (!d->class->read)
+		return ~0ull;
+	pthread_mutex_lock(&d->lock);
+	val = d->class->read(d, off, len);
+	pthread_mutex_unlock(&d->lock);
+	return val;
+}
+
+static void dev_io_write(void *arg, u64 off, u64 val, unsigned len)
+{
+	struct dev *d = arg;
+
+	if (!d->class->write)
+		return;
+	pthread_mutex_lock(&d->lock);
+	d->class->write(d, off, val, len);
+	pthread_mutex_unlock(&d->lock);
+}
+
+const struct io_ops dev_io_ops = {
+	.read = dev_io_read,
+	.write = dev_io_write,
+};
