@@ -20,7 +20,7 @@
 #include "cpu/x86/insn.h"
 #include "cpu/x86/x86.h"
 
-/* TLB: direct-mapped, one for user and one for supervisor accesses. */
+/* TLB: direct-mapped; see mmu.h for which of them is in use when. */
 #define TLB_BITS 10
 #define TLB_SIZE BIT(TLB_BITS)
 
@@ -64,7 +64,8 @@ struct soft_vcpu {
 	u8 shadow;  /* interrupts held off for one instruction: STI 1, SS 2 */
 	u32 mode;   /* MODE_* */
 	u64 rflags; /* all but the arithmetic flags; bit 1 set */
-	struct tlb_entry *tlb; /* tlbs[cpl == 3] */
+	struct tlb_entry *tlb;     /* for explicit accesses at CPL (and AC) */
+	struct tlb_entry *tlb_sys; /* for implicit supervisor accesses */
 	u32 attention; /* atomic; non-zero: leave the fast loop (ATTN_*) */
 	u64 insns;     /* executed; vcpu.stat[VCPU_STAT_INSNS] when leaving */
 
@@ -85,13 +86,24 @@ struct soft_vcpu {
 	u32 fault_error;
 	bool nmi_masked;
 	u8 mp_state;
-
-	struct tlb_entry tlbs[2][TLB_SIZE];
+	u8 stop; /* enum soft_stop: why running cannot go on */
+	/* Event under delivery (exception.c): its class and vector; a fault
+	 * that comes back to fault_env meanwhile is combined with it. */
+	u8 delivering, delivering_vector;
+	u32 db_pending; /* DR6 bits of a #DB trap due after this insn */
+	u32 running;    /* atomic; inside vcpu_run(): answers attention */
 
 	/* Each file's private parts, made by its own x_init(). */
+	struct soft_mmu *mmu;   /* TLBs and walk caches */
 	struct soft_code *code; /* decoded blocks */
 	struct soft_simd *simd; /* thunks */
 	struct soft_sys *sys;   /* system instructions, paravirtual */
+};
+
+enum soft_stop {
+	STOP_NONE,
+	STOP_SHUTDOWN, /* triple fault: VCPU_EXIT_SHUTDOWN, report filled */
+	STOP_ERROR,    /* VCPU_EXIT_ERROR, report filled */
 };
 
 /* attention bits; set by any thread, cleared by the owner */
@@ -102,6 +114,8 @@ enum {
 	ATTN_CODE = 8,  /* drop decoded code of posted ranges (code.c) */
 	ATTN_STEP = 16, /* TF or debug registers: slow loop */
 	ATTN_SYNC = 32, /* stop at a safe point (exclusive.c) */
+	ATTN_MODE =
+		64, /* handler changed mode, RIP or mapping: end the block */
 };
 
 static inline void soft_attention(struct soft_vcpu *v, u32 bits)
@@ -121,22 +135,13 @@ void soft_set_rflags(struct soft_vcpu *v, u64 rflags);
 void soft_update_mode(struct soft_vcpu *v);
 
 /*
- * Guest linear memory (access.h, mmu.c). Sizes 1, 2, 4, 8; any alignment;
- * page crossing, MMIO and self-modifying code are taken care of. All may
- * leave by soft_fault().
- *   u64  soft_ld(v, lin, size)             explicit load at CPL
- *   void soft_st(v, lin, size, val)        store
- *   u64  soft_ld_sys / soft_st_sys         implicit supervisor access
- *   void soft_ld_bytes / soft_st_bytes     n bytes, all or nothing
- *   void *soft_host(v, lin, n, access)     host pointer if the n bytes are in
- *        one page of RAM that may be accessed directly, else NULL (no fault
- *        is raised for pages that are absent: use soft_probe for that)
- *   void soft_probe(v, lin, n, access)     raises the fault an access would
- *   void *soft_atomic_begin(v, lin, n) / soft_atomic_end: for LOCK
- * soft_lin() forms a linear address: segment base, limit, canonical checks.
+ * Guest linear memory is in access.h, events and stepping in event.h. What
+ * vcpu_run() does once the vCPU is to run is interp.c's soft_run().
  */
-gva_t soft_lin(struct soft_vcpu *v, unsigned seg, u64 off, unsigned size,
-	       enum mmu_access access);
+enum vcpu_exit soft_run(struct soft_vcpu *v);
+
+/* [gpa, gpa + len) of pages with MEM_ATTR_CODE was written (code.c). */
+void soft_code_written(struct soft_vcpu *v, gpa_t gpa, u64 len);
 
 /* The effective address of i's memory operand, address size applied. */
 u64 soft_ea(const struct soft_vcpu *v, const struct insn *i);
