@@ -58,8 +58,10 @@ struct soft_vcpu {
 
 	/* Hot: what every instruction touches. */
 	u64 gpr[16];
-	u64 rip; /* of the instruction under execution, or next */
-	u16 fl;  /* LAHF:OF, see above */
+	u64 ea_rip,
+		ea_zero; /* gpr[INSN_REG_RIP], [INSN_REG_NONE]: scratch, 0 */
+	u64 rip;         /* of the instruction under execution, or next */
+	u16 fl;          /* LAHF:OF, see above */
 	u8 cpl;
 	u8 shadow;  /* interrupts held off for one instruction: STI 1, SS 2 */
 	u32 mode;   /* MODE_* */
@@ -68,6 +70,10 @@ struct soft_vcpu {
 	struct tlb_entry *tlb_sys; /* for implicit supervisor accesses */
 	u32 attention; /* atomic; non-zero: leave the fast loop (ATTN_*) */
 	u64 insns;     /* executed; vcpu.stat[VCPU_STAT_INSNS] when leaving */
+	u64 block_rip; /* of the first instruction of block */
+	u64 code_key;  /* what entry points are tagged with (code.c) */
+	struct soft_block *block;    /* under execution, or NULL */
+	const struct insn *block_pc; /* next to run, where calls return */
 
 	/* Registers */
 	struct seg_state seg[6], ldtr, tr;
@@ -140,8 +146,32 @@ void soft_update_mode(struct soft_vcpu *v);
  */
 enum vcpu_exit soft_run(struct soft_vcpu *v);
 
-/* [gpa, gpa + len) of pages with MEM_ATTR_CODE was written (code.c). */
+/*
+ * Decoded code (code.c). Owner's thread.
+ *   written  [gpa, gpa + len) of a page with MEM_ATTR_CODE was written
+ *   remap    translations for fetching may have changed: call at every TLB
+ *            flush and INVLPG (cheap: decoded code stays)
+ *   rekey    v->mode or CS changed; soft_update_mode() calls it last
+ *   answer   ATTN_CODE; the bit is already cleared
+ */
 void soft_code_written(struct soft_vcpu *v, gpa_t gpa, u64 len);
+void soft_code_remap(struct soft_vcpu *v);
+void soft_code_rekey(struct soft_vcpu *v);
+void soft_code_answer(struct soft_vcpu *v);
+
+/*
+ * An engine's view of who has decoded what, shared by its vCPUs; made before
+ * the first of them, hooks itself into mem->code_written. Then one cache for
+ * each vCPU, v->code, after v->vcpu and v->mmu are set up; arena is the size
+ * of the decoded code in bytes (0: the default).
+ */
+struct code_world;
+struct code_world *code_world_new(struct mem *mem, unsigned cpus,
+				  struct err *e);
+void code_world_free(struct code_world *w);
+int soft_code_init(struct soft_vcpu *v, struct code_world *w, size_t arena,
+		   struct err *e);
+void soft_code_fini(struct soft_vcpu *v);
 
 /* The effective address of i's memory operand, address size applied. */
 u64 soft_ea(const struct soft_vcpu *v, const struct insn *i);
