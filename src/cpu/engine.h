@@ -68,9 +68,14 @@ enum vcpu_stat {
 	VCPU_STAT_KICK,
 	VCPU_STAT_HYPERCALL,
 	VCPU_STAT_TLB_MISS,
-	VCPU_STAT_DECODE, /* instructions decoded (soft engine) */
-	VCPU_STAT_SMC,    /* decoded code dropped because it was written */
-	VCPU_STAT_EXIT,   /* exits from KVM_RUN */
+	VCPU_STAT_DECODE,      /* instructions decoded (soft engine) */
+	VCPU_STAT_SMC,         /* decoded code dropped because it was written */
+	VCPU_STAT_EXIT,        /* exits from KVM_RUN */
+	VCPU_STAT_EXIT_SIGNAL, /* of these: kicks and other signals, */
+	VCPU_STAT_EXIT_WINDOW, /* the guest can take an 8259 interrupt, */
+	VCPU_STAT_EXIT_EOI,    /* end of a level-triggered interrupt, */
+	VCPU_STAT_EXIT_MSR,    /* an MSR that KVM does not know, */
+	VCPU_STAT_EXIT_RING,   /* dirty ring full; or PIO, MMIO ... */
 	VCPU_STATS,
 };
 extern const char *const vcpu_stat_names[VCPU_STATS];
