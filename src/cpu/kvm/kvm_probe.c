@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Whether /dev/kvm can be used here.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "cpu/kvm/kvm_priv.h"
+
+static const struct kprobe_need {
+	u32 cap;
+	const char *what;
+} kprobe_needs[] = {
+	{KVM_CAP_USER_MEMORY, "memory slots"},
+	{KVM_CAP_SPLIT_IRQCHIP, "a split interrupt controller"},
+	{KVM_CAP_IMMEDIATE_EXIT, "immediate exit"},
+	{KVM_CAP_SIGNAL_MSI, "MSI injection"},
+	{KVM_CAP_IRQ_ROUTING, "interrupt routing"},
+	{KVM_CAP_READONLY_MEM, "read-only memory"},
+	{KVM_CAP_VCPU_EVENTS, "vCPU events"},
+	{KVM_CAP_MP_STATE, "MP state"},
+	{KVM_CAP_XSAVE, "XSAVE"},
+	{KVM_CAP_DEBUGREGS, "debug registers"},
+	{KVM_CAP_TSC_DEADLINE_TIMER, "the TSC deadline timer"},
+};
+
+int kprobe_check(int sys, struct err *e)
+{
+	int rc = kvm_ioctl(sys, KVM_GET_API_VERSION, NULL);
+
+	if (rc != KVM_API_VERSION)
+		return err_set(e, -ENOTSUP,
+			       "/dev/kvm speaks version %d, not %d", rc,
+			       KVM_API_VERSION);
+	for (size_t i = 0; i < ARRAY_LEN(kprobe_needs); i++)
+		if (!kvm_cap(sys, kprobe_needs[i].cap))
+			return err_set(e, -ENOTSUP,
+				       "/dev/kvm of this kernel lacks %s",
+				       kprobe_needs[i].what);
+	return 0;
+}
+
+int kprobe(struct err *e)
+{
+	int sys = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int rc;
+
+	if (sys < 0)
+		return err_errno(e, -errno, "cannot open /dev/kvm");
+	rc = kprobe_check(sys, e);
+	close(sys);
+	return rc;
+}
