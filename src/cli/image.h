@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Images: folders $XDG_CACHE_HOME/sublet/images/NAME/ with kernel, initrd,
- * cmdline, perhaps disk.raw, and a manifest with checksums. A running VM
- * never writes to them.
+ * cmdline, perhaps disk.raw, and a manifest with checksums, written last. A
+ * running VM never writes to them. See docs/images.md.
  */
 #ifndef CLI_IMAGE_H
 #define CLI_IMAGE_H
@@ -10,12 +10,17 @@
 #include <limits.h>
 
 #include "base/err.h"
+#include "base/types.h"
 
 struct image {
-	char kernel[PATH_MAX];
-	char initrd[PATH_MAX]; /* "" : none */
-	char disk[PATH_MAX];   /* "" : none; to be attached as a private copy */
+	char name[64];
+	char dir[PATH_MAX];
+	char kernel[PATH_MAX + 16];
+	char initrd[PATH_MAX + 16]; /* "" : none */
+	char disk[PATH_MAX + 16];   /* "" : none; for a private overlay */
 	char cmdline[2048];
+	u64 memory;         /* bytes it asks for; 0: the default will do */
+	bool takes_command; /* its init speaks the org.sublet.* ports */
 };
 
 /*
