@@ -49,6 +49,10 @@ struct boot_entry {
 int boot_load(struct mem *m, const struct boot_config *b, gpa_t rsdp,
 	      struct boot_entry *out, struct err *e);
 
+/* The same with the kernel file already read. */
+int boot_load_image(struct mem *m, const struct boot_config *b, const u8 *image,
+		    u64 len, gpa_t rsdp, struct boot_entry *out, struct err *e);
+
 /* Puts a vCPU that is in its reset state at the entry. Writes a GDT and page
  * tables into low memory. */
 void boot_enter(struct mem *m, const struct boot_entry *b,
