@@ -84,23 +84,23 @@ struct kstate_msr_list {
 };
 
 /* KVM and we number the registers alike, but not in the same order. */
-#define KSTATE_GPRS(X)  \
-	X(REG_AX, rax)  \
-	X(REG_CX, rcx)  \
-	X(REG_DX, rdx)  \
-	X(REG_BX, rbx)  \
-	X(REG_SP, rsp)  \
-	X(REG_BP, rbp)  \
-	X(REG_SI, rsi)  \
-	X(REG_DI, rdi)  \
-	X(REG_R8, r8)   \
-	X(REG_R9, r9)   \
-	X(REG_R10, r10) \
-	X(REG_R11, r11) \
-	X(REG_R12, r12) \
-	X(REG_R13, r13) \
-	X(REG_R14, r14) \
-	X(REG_R15, r15)
+#define KSTATE_GPRS(X) \
+	X(REG_AX, rax) \
+	X(REG_CX, rcx) \
+	X(REG_DX, rdx) \
+	X(REG_BX, rbx) \
+	X(REG_SP, rsp) \
+	X(REG_BP, rbp) \
+	X(REG_SI, rsi) \
+	X(REG_DI, rdi) \
+	X(8, r8)       \
+	X(9, r9)       \
+	X(10, r10)     \
+	X(11, r11)     \
+	X(12, r12)     \
+	X(13, r13)     \
+	X(14, r14)     \
+	X(15, r15)
 
 #define KSTATE_SEGS(X)     \
 	X(seg[SEG_ES], es) \

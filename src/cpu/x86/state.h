@@ -10,6 +10,8 @@
 #include "irq/lapic.h"
 #include "state/state.h"
 
+/* Registers 8 to 15 have no name: it would be their number, and <ucontext.h>
+ * has claimed REG_R8 and the rest for another order. */
 enum {
 	REG_AX,
 	REG_CX,
@@ -19,14 +21,6 @@ enum {
 	REG_BP,
 	REG_SI,
 	REG_DI,
-	REG_R8,
-	REG_R9,
-	REG_R10,
-	REG_R11,
-	REG_R12,
-	REG_R13,
-	REG_R14,
-	REG_R15,
 };
 
 /* In the order of the sreg field of instructions. */
