@@ -9,6 +9,7 @@
 #define PC_VGA_HOLE    0xa0000ull
 #define PC_BIOS_BASE   0xc0000ull /* RAM again; tables for the guest */
 #define PC_TABLES_BASE 0xe0000ull
+#define PC_SMBIOS_BASE 0xf0000ull
 #define PC_BIOS_END    0x100000ull
 #define PC_HOLE_BASE   0xc0000000ull
 #define PC_HIGH_BASE   0x100000000ull
@@ -28,7 +29,7 @@
 
 #define PC_IOAPIC_BASE 0xfec00000ull
 #define PC_IOAPIC_PINS 24u
-#define PC_HPET_BASE   0xfed00000ull
+#define PC_IOAPIC_ID   0u
 #define PC_LAPIC_BASE  0xfee00000ull
 
 /* Ports */
@@ -44,6 +45,10 @@ enum {
 	PC_IRQ_COM1 = 4,
 	PC_IRQ_RTC = 8,
 	PC_IRQ_SCI = 9,
+	PC_IRQ_PCI_A = 10, /* with the 8259; INTC is at 10 again */
+	PC_IRQ_PCI_B = 11,
+	PC_IRQ_PCI_C = 10,
+	PC_IRQ_PCI_D = 11,
 	PC_GSI_TIMER = 2,
 	PC_GSI_PCI = 16, /* 16..19 */
 };
