@@ -116,4 +116,7 @@ int kstate_set(struct vcpu *v, const struct cpu_state *s, struct err *e);
 int kprobe_check(int sys, struct err *e);
 int kprobe(struct err *e);
 
+/* kvm_selftest.c */
+int kself_test(int sys, struct err *e);
+
 #endif

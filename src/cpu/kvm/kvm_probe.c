@@ -49,6 +49,8 @@ int kprobe(struct err *e)
 	if (sys < 0)
 		return err_errno(e, -errno, "cannot open /dev/kvm");
 	rc = kprobe_check(sys, e);
+	if (!rc)
+		rc = kself_test(sys, e);
 	close(sys);
 	return rc;
 }

@@ -15,7 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "cpu/kvm/kvm_priv.h"
 
 /* A handler's answer: run on, or give back this to vcpu_run()'s caller. */
@@ -142,7 +141,12 @@ static int krun_halt(struct kvm_vcpu *v)
 
 static int krun_shutdown(struct kvm_vcpu *v)
 {
-	krun_report(v, "triple fault");
+	struct kvm_regs r = {0};
+
+	/* KVM on AMD resets the vCPU: nothing tells where it was. */
+	kvm_ioctl(v->fd, KVM_GET_REGS, &r);
+	krun_report(v, r.rip == 0xfff0 ? "triple fault (registers lost)"
+				       : "triple fault");
 	return VCPU_EXIT_SHUTDOWN;
 }
 
