@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The KVM engine with guests of a few bytes of real-mode code, on this
+ * machine's own /dev/kvm (also one without hardware behind it: nothing here
+ * needs more than an emulator). Skipped where there is none.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "cpu/kvm/kvm_priv.h"
+#include "cpu/x86/x86.h"
+
+#define CODE 0x1000
+#define RAM  (4 * MIB)
+
+/* Guest code: rm_NAME to rm_NAME_end, loaded at CODE. */
+#define RM(name, text)                                                \
+	__asm__(".pushsection .rodata\nrm_" #name ":\n.code16\n" text \
+		"\n.code64\nrm_" #name "_end:\n.popsection\n");       \
+	extern const u8 rm_##name[], rm_##name##_end[];
+
+RM(ports, "mov $0x10, %dx\n mov $0x11, %al\n out %al, %dx\n"
+	  "mov $0x2222, %ax\n out %ax, %dx\n"
+	  "mov $0x33333333, %eax\n out %eax, %dx\n"
+	  "in %dx, %al\n mov %al, 0x2000\n in %dx, %ax\n mov %ax, 0x2002\n"
+	  "in %dx, %eax\n mov %eax, 0x2004\n"
+	  "cld\n mov $0x2010, %di\n mov $3, %cx\n rep insb\n"
+	  "mov $0x2010, %si\n mov $3, %cx\n rep outsb\n 1: hlt\n jmp 1b")
+RM(mmio, "mov $0xb000, %ax\n mov %ax, %ds\n mov $0x12345678, %eax\n"
+	 "mov %al, 0\n mov %ax, 2\n mov %eax, 4\n"
+	 "mov 8, %bl\n mov 10, %cx\n mov 12, %edx\n 1: hlt\n jmp 1b")
+RM(halt, "sti\n 1: hlt\n jmp 1b")
+RM(spin, "1: inc %eax\n jmp 1b")
+RM(triple, "lidt 0x3000\n mov %cr0, %eax\n or $1, %al\n mov %eax, %cr0\n ud2")
+RM(irq, "movw $0x1000+1f-rm_irq, 0x20*4\n movw $0, 0x20*4+2\n sti\n 0: hlt\n "
+	"jmp 0b\n"
+	"1: mov $0x77, %al\n out %al, $0x20\n iret")
+
+struct access {
+	u64 at, val;
+	unsigned len;
+	bool write;
+};
+
+struct rig {
+	struct mem mem;
+	struct engine *g;
+	struct vcpu *v;
+	struct access log[32];
+	unsigned n, stop_after; /* kicks the vCPU after so many accesses */
+	int vector;             /* of the 8259, or -1 */
+};
+
+static void rig_log(struct rig *r, u64 at, u64 val, unsigned len, bool write)
+{
+	if (r->n < ARRAY_LEN(r->log))
+		r->log[r->n] = (struct access){at, val, len, write};
+	if (++r->n >= r->stop_after && r->stop_after)
+		kvm_engine.vcpu_kick(r->v);
+}
+
+static u64 rig_pio_read(void *m, u16 port, unsigned len)
+{
+	rig_log(m, port, 0, len, false);
+	return 0xa1b2c3d4 + ((struct rig *)m)->n;
+}
+
+static void rig_pio_write(void *m, u16 port, u64 val, unsigned len)
+{
+	rig_log(m, port, val, len, true);
+}
+
+static u64 rig_mmio_read(void *m, gpa_t gpa, unsigned len)
+{
+	rig_log(m, gpa, 0, len, false);
+	return 0x1122334455667788 + ((struct rig *)m)->n;
+}
+
+static void rig_mmio_write(void *m, gpa_t gpa, u64 val, unsigned len)
+{
+	rig_log(m, gpa, val, len, true);
+}
+
+static int rig_ack(void *m)
+{
+	struct rig *r = m;
+	int vector = r->vector;
+
+	r->vector = -1;
+	kvm_engine.extint(r->g, false);
+	return vector;
+}
+
+static void rig_eoi(void *m, u8 vector)
+{
+	(void)m;
+	(void)vector;
+}
+
+static const struct cpu_ops rig_ops = {
+	.pio_read = rig_pio_read,
+	.pio_write = rig_pio_write,
+	.mmio_read = rig_mmio_read,
+	.mmio_write = rig_mmio_write,
+	.extint_ack = rig_ack,
+	.eoi = rig_eoi,
+};
+
+static void rig_init(struct rig *r, const u8 *code, const u8 *end)
+{
+	struct engine_config c = {
+		.mem = &r->mem,
+		.ops = &rig_ops,
+		.machine = r,
+		.cpus = 1,
+	};
+	struct cpu_state s;
+	struct err e = {0};
+
+	memset(r, 0, sizeof(*r));
+	r->vector = -1;
+	assert_int_equal(mem_init(&r->mem, RAM, &e), 0);
+	mem_add_slot(&r->mem, 0, 640 * KIB, 0, false, &e);
+	mem_add_slot(&r->mem, MIB, RAM - MIB, MIB, false, &e);
+	memcpy(r->mem.base + CODE, code, (size_t)(end - code));
+	r->g = kvm_engine.new(&c, &e);
+	if (!r->g)
+		fail_msg("%s", e.text);
+	r->v = kvm_engine.vcpu_new(r->g, 0, &e);
+	if (!r->v)
+		fail_msg("%s", e.text);
+	assert_int_equal(kvm_engine.vcpu_get(r->v, &s, &e), 0);
+	s.rip = CODE;
+	s.seg[SEG_CS].base = 0;
+	s.seg[SEG_CS].sel = 0;
+	s.gpr[REG_SP] = 0x8000;
+	s.rflags = RFLAGS_FIXED;
+	if (kvm_engine.vcpu_set(r->v, &s, &e) < 0)
+		fail_msg("%s", e.text);
+}
+
+static void rig_fini(struct rig *r)
+{
+	kvm_engine.vcpu_free(r->v);
+	kvm_engine.free(r->g);
+	mem_fini(&r->mem);
+}
+
+#define RIG(r, name)  \
+	struct rig r; \
+	rig_init(&r, rm_##name, rm_##name##_end)
+
+static void rig_check(struct rig *r, unsigned i, u64 at, u64 val, unsigned len,
+		      bool write)
+{
+	assert_true(i < r->n);
+	assert_int_equal(r->log[i].at, at);
+	assert_int_equal(r->log[i].val, val);
+	assert_int_equal(r->log[i].len, len);
+	assert_int_equal(r->log[i].write, write);
+}
+
+static struct cpu_state rig_state(struct rig *r)
+{
+	struct cpu_state s;
+	struct err e;
+
+	if (kvm_engine.vcpu_get(r->v, &s, &e) < 0)
+		fail_msg("%s", e.text);
+	return s;
+}
+
+static void ports(void **state)
+{
+	u8 got[8];
+	RIG(r, ports);
+
+	(void)state;
+	r.stop_after = 12;
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+	rig_check(&r, 0, 0x10, 0x11, 1, true);
+	rig_check(&r, 1, 0x10, 0x2222, 2, true);
+	rig_check(&r, 2, 0x10, 0x33333333, 4, true);
+	for (unsigned i = 3; i < 6; i++)
+		rig_check(&r, i, 0x10, 0, 1u << (i - 3), false);
+	mem_read(&r.mem, 0x2000, got, 8);
+	assert_int_equal(got[0], 0xd8);
+	assert_int_equal(got[2] | got[3] << 8, 0xc3d9);
+	assert_int_equal(got[4], 0xda);
+	rig_check(&r, 9, 0x10, 0xdb, 1, true);
+	rig_check(&r, 11, 0x10, 0xdd, 1, true);
+	assert_int_equal(r.n, 12);
+	assert_int_equal(rig_state(&r).gpr[REG_CX], 0);
+	rig_fini(&r);
+}
+
+static void mmio(void **state)
+{
+	struct cpu_state s;
+	RIG(r, mmio);
+
+	(void)state;
+	r.stop_after = 6;
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+	rig_check(&r, 0, 0xb0000, 0x78, 1, true);
+	rig_check(&r, 1, 0xb0002, 0x5678, 2, true);
+	rig_check(&r, 2, 0xb0004, 0x12345678, 4, true);
+	rig_check(&r, 3, 0xb0008, 0, 1, false);
+	rig_check(&r, 5, 0xb000c, 0, 4, false);
+	/* The kick came during the last read: its result must have arrived. */
+	s = rig_state(&r);
+	assert_int_equal(s.gpr[REG_BX] & 0xff, 0x8c);
+	assert_int_equal(s.gpr[REG_CX] & 0xffff, 0x778d);
+	assert_int_equal(s.gpr[REG_DX] & 0xffffffff, 0x5566778e);
+	assert_int_equal(r.v->stat[VCPU_STAT_MMIO], 6);
+	rig_fini(&r);
+}
+
+/* At every access of the program state is taken out and put back. */
+static void state_at_every_exit(void **state)
+{
+	RIG(r, ports);
+
+	(void)state;
+	while (r.n < 12) {
+		struct cpu_state s;
+		struct err e;
+
+		r.stop_after = r.n + 1;
+		assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+		s = rig_state(&r);
+		kvm_engine.vcpu_free(r.v);
+		kvm_engine.free(r.g);
+		r.g = kvm_engine.new(&(struct engine_config){.mem = &r.mem,
+							     .ops = &rig_ops,
+							     .machine = &r,
+							     .cpus = 1},
+				     &e);
+		r.v = kvm_engine.vcpu_new(r.g, 0, &e);
+		if (kvm_engine.vcpu_set(r.v, &s, &e) < 0)
+			fail_msg("%s", e.text);
+	}
+	rig_check(&r, 11, 0x10, 0xdd, 1, true);
+	rig_fini(&r);
+}
+
+struct kicker {
+	struct vcpu *v;
+	_Atomic unsigned runs;
+	unsigned kicks;
+	bool lost;
+};
+
+static void *kicker(void *arg)
+{
+	struct kicker *k = arg;
+
+	for (unsigned i = 0; i < k->kicks; i++) {
+		u64 end = clock_ns() + 5000000000;
+
+		kvm_engine.vcpu_kick(k->v);
+		while (atomic_load(&k->runs) <= i && clock_ns() < end)
+			sched_yield();
+		k->lost |= clock_ns() >= end;
+	}
+	return NULL;
+}
+
+/* Each kick ends one vcpu_run(), whenever it comes. */
+static void kicks_are_not_lost(struct rig *r)
+{
+	struct kicker k = {.v = r->v, .kicks = 500};
+	pthread_t t;
+
+	pthread_create(&t, NULL, kicker, &k);
+	for (unsigned i = 0; i < k.kicks; i++) {
+		assert_int_equal(kvm_engine.vcpu_run(r->v), VCPU_EXIT_KICKED);
+		atomic_fetch_add(&k.runs, 1);
+	}
+	pthread_join(t, NULL);
+	assert_false(k.lost);
+	rig_fini(r);
+}
+
+static void kicks_while_halted(void **state)
+{
+	RIG(r, halt);
+
+	(void)state;
+	kicks_are_not_lost(&r);
+}
+
+static void kicks_while_running(void **state)
+{
+	RIG(r, spin);
+
+	(void)state;
+	kicks_are_not_lost(&r);
+}
+
+static void shutdown_is_reported(void **state)
+{
+	RIG(r, triple);
+
+	(void)state;
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_SHUTDOWN);
+	if (!strstr(r.v->report, "triple fault (registers lost)"))
+		assert_non_null(strstr(r.v->report, "triple fault at "
+						    "0000:100d, code 0f 0b"));
+	rig_fini(&r);
+}
+
+/* Code where there is no memory: KVM cannot fetch it. */
+static void failure_is_reported(void **state)
+{
+	struct cpu_state s;
+	struct err e;
+	RIG(r, halt);
+
+	(void)state;
+	s = rig_state(&r);
+	s.seg[SEG_CS].base = 0xb0000;
+	s.seg[SEG_CS].sel = 0xb000;
+	s.rip = 0;
+	assert_int_equal(kvm_engine.vcpu_set(r.v, &s, &e), 0);
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_ERROR);
+	assert_non_null(strstr(r.v->report, "KVM internal error"));
+	assert_non_null(strstr(r.v->report, "b000:0, code unreadable"));
+	rig_fini(&r);
+}
+
+static void extint(void **state)
+{
+	RIG(r, irq);
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		r.n = 0;
+		r.stop_after = 1;
+		r.vector = 0x20;
+		kvm_engine.extint(r.g, true);
+		assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+		rig_check(&r, 0, 0x20, 0x77, 1, true);
+		assert_int_equal(r.vector, -1);
+	}
+	assert_int_equal(r.v->stat[VCPU_STAT_IRQ], 3);
+	rig_fini(&r);
+}
+
+static void dirty_pages(void **state)
+{
+	unsigned long seen[RAM / PAGE_SIZE / 64];
+	struct err e;
+	RIG(r, ports);
+
+	(void)state;
+	assert_int_equal(mem_dirty_start(&r.mem, &e), 0);
+	assert_int_equal(kvm_engine.dirty_start(r.g, &e), 0);
+	r.stop_after = 12;
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+	assert_int_equal(kvm_engine.dirty_sync(r.g, &e), 0);
+	mem_dirty_collect(&r.mem, seen);
+	/* KVM also calls a page dirty that it maps writable: the code. */
+	assert_int_equal(seen[0] & ~(1ul << 1), 1 << 2);
+	assert_int_equal(kvm_engine.dirty_sync(r.g, &e), 0);
+	mem_dirty_collect(&r.mem, seen);
+	assert_int_equal(seen[0], 0);
+	kvm_engine.dirty_stop(r.g);
+	mem_dirty_stop(&r.mem);
+	rig_fini(&r);
+}
+
+static void ioeventfd_takes_the_write(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK);
+	u64 n = 0;
+	RIG(r, mmio);
+
+	(void)state;
+	assert_int_equal(kvm_engine.ioeventfd(r.g, 0xb0002, 2, fd, true), 0);
+	r.stop_after = 5;
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+	assert_int_equal(read(fd, &n, sizeof(n)), sizeof(n));
+	assert_int_equal(n, 1);
+	assert_int_equal(r.log[1].at, 0xb0004);
+	assert_int_equal(kvm_engine.ioeventfd(r.g, 0xb0002, 2, fd, false), 0);
+	close(fd);
+	rig_fini(&r);
+}
+
+static int need_kvm(void **state)
+{
+	int fd = open("/dev/kvm", O_RDWR);
+	struct err e = {.text = "cannot open /dev/kvm"};
+
+	(void)state;
+	if (fd >= 0 && !kprobe_check(fd, &e)) {
+		close(fd);
+		return 0;
+	}
+	print_message("no KVM here: %s\n", e.text);
+	return 1;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ports),
+		cmocka_unit_test(mmio),
+		cmocka_unit_test(state_at_every_exit),
+		cmocka_unit_test(kicks_while_halted),
+		cmocka_unit_test(kicks_while_running),
+		cmocka_unit_test(shutdown_is_reported),
+		cmocka_unit_test(failure_is_reported),
+		cmocka_unit_test(extint),
+		cmocka_unit_test(dirty_pages),
+		cmocka_unit_test(ioeventfd_takes_the_write),
+	};
+	void *none = NULL;
+
+	if (need_kvm(&none)) {
+		print_message("skip kvm: no usable /dev/kvm\n");
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
