@@ -51,9 +51,9 @@ $(B)/%.o: src/%.c Makefile | $(B)/gen/cpu/x86/opnames.def
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # enum x86_op: each mnemonic of the opcode table once, in order of appearance
-$(B)/gen/cpu/x86/opnames.def: src/cpu/x86/ops.def tools/opnames
+$(B)/gen/cpu/x86/opnames.def: tools/opnames $(wildcard src/cpu/x86/ops*.def)
 	@mkdir -p $(@D)
-	$(Q)tools/opnames $< > $@.tmp && mv $@.tmp $@
+	$(Q)tools/opnames $(filter %.def,$^) > $@.tmp && mv $@.tmp $@
 
 $(B)/%_test: $(B)/%_test.o $(B)/libsublet.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka

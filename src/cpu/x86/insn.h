@@ -2,11 +2,15 @@
 /*
  * One decoded instruction, and the decoder that fills it in.
  *
- * ops.def has one row an opcode; everything that reads instructions (decoder,
- * interpreter, translator, disassembler, test generator) derives from it.
- * enum x86_op has one value for each mnemonic of the SDM: OP_ADD, OP_MOVAPS,
- * OP_VADDPS. Families by condition are one op with the condition in cc:
- * OP_JCC, OP_SETCC, OP_CMOVCC.
+ * ops.def (and the ops_*.def it lists) has one row an opcode; everything that
+ * reads instructions (decoder, interpreter, translator, disassembler, test
+ * generator) derives from it. enum x86_op has one value for each mnemonic of
+ * the SDM: OP_ADD, OP_MOVAPS, OP_VADDPS. Families by condition are one op with
+ * the condition in cc: OP_JCC, OP_SETCC, OP_CMOVCC. Families by operand size
+ * are one op, with the size in opsize: OP_CBW (CWDE, CDQE), OP_CWD (CDQ, CQO),
+ * OP_MOVS, OP_PUSHA, OP_IRET; OP_JCXZ goes by adsize. Forms of MOV, PUSH, POP
+ * and of transfers that have little in common are ops of their own:
+ * OP_MOV_TO_CR, OP_PUSH_SREG, OP_CALL_FAR.
  */
 #ifndef CPU_X86_INSN_H
 #define CPU_X86_INSN_H
@@ -68,11 +72,15 @@ enum insn_form {
 	FORM_A_IB,
 	FORM_IB_A,       /* IN, OUT */
 	FORM_SREG,       /* segment register in reg (PUSH/POP FS...) */
+	FORM_RM_SREG,    /* MOV r/m, sreg: sreg in reg, 0..5 */
+	FORM_SREG_RM,    /* MOV sreg, r/m */
+	FORM_RM_CR,      /* MOV r, CRn/DRn: number in reg, register in rm */
+	FORM_CR_RM,      /* MOV CRn/DRn, r */
 	FORM_VEX_R_V_RM, /* BMI: reg, vreg, r/m */
 	FORM_VEX_R_RM_V, /* BMI: reg, r/m, vreg */
 	FORM_VEX_V_RM,   /* BLSR...: vreg, r/m */
-	FORM_SIMD,
-	FORM_X87,
+	FORM_SIMD,       /* op_row.opnd tells */
+	FORM_X87,        /* modrm tells: memory operand, or st(modrm & 7) */
 };
 
 struct insn;
@@ -98,13 +106,19 @@ struct insn {
 	u8 reg;     /* ModRM.reg with REX.R */
 	u8 rm;      /* register r/m with REX.B, or opcode register */
 	u8 base, index, scale; /* scale: shift 0..3 */
-	u8 seg;     /* effective segment of the memory operand, SEG_* */
+	u8 seg;     /* effective segment of the memory operand, SEG_*; of the
+		       source of string instructions, XLAT and MASKMOV too */
 	u8 vreg;    /* VEX.vvvv */
 	u8 cc;      /* condition 0..15 */
-	u8 srcsize; /* MOVZX/MOVSX/MOVSXD/CRC32: size of the source */
+	u8 srcsize; /* MOVZX/MOVSX/MOVSXD/CRC32: size of the source; SIMD: size
+		       of a general register operand, 4 or 8 */
 	u16 off;    /* engine's: offset in its block */
 	u8 modrm;   /* the byte itself, for x87 and thunks */
 	u8 vsib;    /* 1: index is a vector register (gathers) */
+	u8 opc_off; /* where in the bytes the opcode (after 0f, 0f 38...) is */
+	u8 immsize; /* bytes of immediate, at the end of the instruction */
+	u8 reg4;    /* FORM_SIMD: register in imm8[7:4] (VBLENDVPS...) */
+	u8 pad;
 };
 
 /* What decoding depends on besides the bytes. */
@@ -124,37 +138,131 @@ enum decode_result {
 enum decode_result insn_decode(struct insn *i, const u8 *bytes, size_t n,
 			       enum decode_mode mode);
 
-/* Per-row facts for all readers; see ops.def for the columns. */
-struct op_row {
-	const char *name; /* mnemonic, lower case */
-	u16 op;
-	u16 flags_read, flags_written, flags_undef; /* RFLAGS low 16 bits */
-	u32 attr;                                   /* OPA_* */
-	u32 feature; /* FEAT_*: CPUID feature that must be announced */
-	/* FORM_SIMD: what ModRM.reg, ModRM.rm (where it is a register) and
-	 * VEX.vvvv name: enum simd_operand. NONE too where ModRM.reg extends
-	 * the opcode. */
-	u8 simd_reg, simd_rm, simd_vex;
+/*
+ * Where an operand of a SIMD row is and what happens to it. The memory operand
+ * (E, M, Q, W with insn.mem set) moves insn.memsize bytes.
+ */
+enum {
+	OPK_NONE,
+	OPK_V,    /* XMM/YMM insn.reg */
+	OPK_W,    /* XMM/YMM insn.rm, or memory */
+	OPK_H,    /* XMM/YMM insn.vreg */
+	OPK_L,    /* XMM/YMM insn.reg4 */
+	OPK_XMM0, /* XMM0, implicit */
+	OPK_P,    /* MMX insn.reg & 7 */
+	OPK_Q,    /* MMX insn.rm & 7, or memory */
+	OPK_G,    /* general register insn.reg, insn.srcsize bytes */
+	OPK_E,    /* general register insn.rm, or memory */
+	OPK_M,    /* memory (never a register); with VSIB: gathers */
+	OPK_RDI,  /* memory at seg:rDI, insn.memsize bytes: MASKMOVQ/DQU */
+	OPK_I,    /* imm8 */
+	OPK_KIND = 0x3f,
+	OPK_READ = 0x40,
+	OPK_WRITE = 0x80,
 };
 
-/* A general register is never named twice in one SIMD row. */
-enum simd_operand {
-	SIMD_NONE,
-	SIMD_GPR,
-	SIMD_XMM, /* XMM or YMM, by insn.opsize */
-	SIMD_MMX,
-	SIMD_CLASS = 3,
-	SIMD_W = 4, /* written (and perhaps read); else read only */
+#define OP_OPERANDS 4
+
+/* Per-row facts for all readers; ops.def explains how rows are written. */
+struct op_row {
+	const char *name; /* mnemonic, upper case: the X of OP_X */
+	u16 op;           /* enum x86_op */
+	/*
+	 * RFLAGS, low 16 bits. written includes undef, and is what may change:
+	 * with OPA_CONDFLAGS the instruction may leave flags as they were.
+	 */
+	u16 flags_read, flags_written, flags_undef;
+	u32 attr;    /* OPA_* */
+	u32 feature; /* FEAT_*: CPUID feature that must be announced */
+	u32 sel;     /* decoder's: what besides the opcode selects the row */
+	u8 map;      /* enum op_map */
+	u8 opcode;   /* first, of */
+	u8 span;     /* 1, 8 or 16 opcodes */
+	u8 form;     /* enum insn_form */
+	u8 size;     /* enum op_size: insn.opsize */
+	u8 mem;      /* enum op_mem: insn.memsize */
+	u8 imm;      /* enum op_imm */
+	u8 opnd[OP_OPERANDS]; /* SIMD: OPK_*, destination first */
 };
 
 extern const struct op_row op_rows[];
 extern const unsigned op_row_count;
 
-/* op_row.attr; more as the table needs them */
+enum op_map {
+	MAP_1B,
+	MAP_0F,
+	MAP_38,  /* 0f 38 */
+	MAP_3A,  /* 0f 3a */
+	MAP_V0F, /* VEX.mmmmm = 1 */
+	MAP_V38,
+	MAP_V3A,
+	MAP_X87M, /* d8..df, memory: opcode is (byte & 7) << 3 | digit */
+	MAP_X87R, /* d8..df, register: the same */
+	MAPS
+};
+
+enum op_size {
+	SZ_0,   /* none: opsize is 0 */
+	SZ_B,   /* 1 */
+	SZ_W,   /* 2 */
+	SZ_D,   /* 4 */
+	SZ_Q,   /* 8; also MMX */
+	SZ_V,   /* 2, 4, 8 by 66 and REX.W */
+	SZ_Z,   /* 2, 4 by 66 */
+	SZ_Y,   /* 4, 8 by REX.W or VEX.W */
+	SZ_V64, /* push, pop: 8 or 2 in 64-bit mode, else 2, 4 */
+	SZ_F64, /* near branches: 8 in 64-bit mode, else 2, 4 */
+	SZ_N,   /* MOV CR: 8 in 64-bit mode, else 4 */
+	SZ_X,   /* 16: XMM */
+	SZ_L,   /* 16 or 32 by VEX.L */
+};
+
+enum op_mem {
+	MS_OP, /* as opsize */
+	MS_0,  /* none (LEA, prefetch) or varying (FXSAVE, XSAVE, masked) */
+	MS_1,  /* the number of bytes */
+	MS_2,
+	MS_4,
+	MS_6,
+	MS_8,
+	MS_10,
+	MS_16,
+	MS_32,
+	MS_V,  /* 2, 4, 8, and not as opsize: CRC32 */
+	MS_Y,  /* 4, 8 by W */
+	MS_Z,  /* 2, 4 */
+	MS_L2, /* opsize / 2, / 4, / 8 */
+	MS_L4,
+	MS_L8,
+	MS_DUP, /* VMOVDDUP: 8, or 32 with VEX.L */
+	MS_FAR, /* far pointer: opsize + 2 */
+	MS_2OP, /* BOUND, CMPXCHG8B/16B: 2 * opsize */
+	MS_DT,  /* LGDT...: 2 + 8 in 64-bit mode, else 2 + 4 */
+	MS_ENV, /* FLDENV: 14 or 28 */
+	MS_SAV, /* FRSTOR: 94 or 108 */
+};
+
+enum op_imm {
+	IMM_0,
+	IMM_IB,    /* 8 bits, sign-extended */
+	IMM_UB,    /* 8 bits, zero-extended */
+	IMM_UW,    /* 16 bits, zero-extended */
+	IMM_IZ,    /* 16 or 32 bits, sign-extended */
+	IMM_IV,    /* 16, 32 or 64 bits */
+	IMM_FAR,   /* offset and selector */
+	IMM_ENTER, /* 16 and 8 bits */
+	IMM_MOFFS, /* as adsize */
+};
+
+/*
+ * op_row.attr. LOAD and STORE are about the memory operand (r/m, moffs), not
+ * the stack; a string instruction has them for what it does to memory.
+ */
 enum {
 	OPA_LOCK = BIT(0),   /* LOCK allowed with a memory destination */
 	OPA_SYSTEM = BIT(1), /* segments, control, privileged: op_sys_* */
-	OPA_SIMD = BIT(2),   /* runs as a thunk on vector registers */
+	OPA_SIMD = BIT(2),   /* runs as a thunk on vector registers; with
+				SYSTEM: XSAVE and its like, LDMXCSR */
 	OPA_X87 = BIT(3),    /* runs as a thunk on the x87 */
 	OPA_MMX = BIT(4),    /* MMX registers involved (with OPA_SIMD) */
 	OPA_ALIGN = BIT(5),  /* memory operand aligned to its size, else #GP */
@@ -162,22 +270,43 @@ enum {
 	OPA_STRING = BIT(7), /* string instruction, REP-able */
 	OPA_STORE = BIT(8),  /* writes its memory operand */
 	OPA_LOAD = BIT(9),   /* reads its memory operand */
-	OPA_GPR_DST = BIT(10), /* SIMD: a general register is written */
-	OPA_GPR_SRC = BIT(11), /* SIMD: a general register is read */
-	OPA_NO64 = BIT(12),    /* #UD in 64-bit mode */
-	OPA_ONLY64 = BIT(13),  /* #UD outside 64-bit mode */
-	OPA_FLAGS = BIT(14),   /* SIMD: writes RFLAGS (COMISS, PTEST) */
-	OPA_MXCSR = BIT(15),   /* SIMD: may raise #XM */
-	OPA_XMM0 = BIT(16),    /* reads XMM0: legacy BLENDVPS, SHA256RNDS2 */
-	OPA_IS4 = BIT(17),     /* imm8[7:4] names an XMM register: VBLENDVPS */
+	OPA_GPR_DST = BIT(10),   /* SIMD: a general register is written */
+	OPA_GPR_SRC = BIT(11),   /* SIMD: a general register is read */
+	OPA_NO64 = BIT(12),      /* #UD in 64-bit mode */
+	OPA_ONLY64 = BIT(13),    /* #UD outside 64-bit mode */
+	OPA_FLAGS = BIT(14),     /* SIMD, x87: writes or reads RFLAGS */
+	OPA_MXCSR = BIT(15),     /* SIMD: may raise #XM */
+	OPA_PRIV = BIT(16),      /* #GP(0) unless CPL 0 */
+	OPA_CONDFLAGS = BIT(17), /* flags may stay (count 0) */
+	OPA_STACK = BIT(18),     /* implicit stack access */
+	OPA_MASKED = BIT(19), /* memory elements masked off are not touched */
+	OPA_NONDET = BIT(20), /* result depends on time or chance */
+	/* Implicit general registers of SIMD rows */
+	OPA_STRI = BIT(21),   /* PCMPxSTRI: ECX written */
+	OPA_ESTR = BIT(22),   /* PCMPESTRx: EAX, EDX read (RAX, RDX by W) */
+	OPA_VSIB = BIT(23),   /* gather: dest, vector index, mask differ */
+	OPA_AVX = BIT(24),    /* VEX: zeroes the upper part; needs XCR0.AVX */
+	OPA_X87CTL = BIT(25), /* x87: control, no #MF of a pending exception */
+	OPA_NOVVVV = BIT(26), /* VEX.vvvv must be 1111, else #UD */
 };
-/*
- * OPA_SIMD also marks what touches vector state without operands of the
- * common shape: EMMS, VZEROUPPER, LDMXCSR, FXSAVE, XSAVE and their like
- * (memsize 4, 512 or 0), MASKMOVQ, gathers (memsize: one element), VMASKMOV
- * (opsize bytes), PCMPxSTRx. OPA_X87 marks D8..DF and FWAIT; their memsize is
- * 2, 4, 8, 10, or 0 for environments.
- */
+
+/* op_row.feature */
+enum op_feature {
+	FEAT_NONE,
+#define X86_FEATURE(name, leaf, reg, bit) FEAT_##name,
+#include "cpu/x86/features.def"
+#undef X86_FEATURE
+	FEATURES
+};
+
+/* Where CPUID announces it: EAX=leaf, ECX=0, bit of EAX..EDX (reg 0..3). */
+struct op_feature_bit {
+	const char *name;
+	u32 leaf;
+	u8 reg, bit;
+};
+
+extern const struct op_feature_bit op_features[FEATURES];
 
 /* Text as Intel writes it, for traces and reports; at rip. */
 void insn_format(const struct insn *i, u64 rip, char *buf, size_t size);
