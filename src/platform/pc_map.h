@@ -33,6 +33,7 @@
 #define PC_LAPIC_BASE  0xfee00000ull
 
 /* Ports */
+#define PC_COM1_PORT   0x3f8u
 #define PC_PM_BASE     0x600u /* PM1a event, control, PM timer */
 #define PC_RESET_PORT  0xcf9u
 #define PC_RESET_VALUE 0x06u
@@ -45,6 +46,7 @@ enum {
 	PC_IRQ_COM1 = 4,
 	PC_IRQ_RTC = 8,
 	PC_IRQ_SCI = 9,
+	PC_IRQ_MOUSE = 12,
 	PC_IRQ_PCI_A = 10, /* with the 8259; INTC is at 10 again */
 	PC_IRQ_PCI_B = 11,
 	PC_IRQ_PCI_C = 10,

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of vm/ share. */
+#ifndef VM_VM_PRIV_H
+#define VM_VM_PRIV_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+#include "platform/pc.h"
+#include "vm/vm.h"
+
+/* Makes a vCPU thread look at its local APIC timer (timer_create). */
+#define VM_TIMER_SIGNAL (SIGRTMIN + 2)
+
+/* A halted vCPU's wait. */
+enum { WAKE_NONE, WAKE_PENDING, WAKE_SLEEPING };
+
+struct vm_cpu {
+	struct vm *vm;
+	unsigned id;
+	struct vcpu *vcpu;
+	pthread_t thread;
+	bool started;   /* loop thread */
+	bool has_timer; /* its own thread, before it runs */
+	timer_t timer;
+	u32 wake;     /* atomic; WAKE_*, futex */
+	u64 deadline; /* atomic; clock_ns() or 0 */
+};
+
+/* What a guest or operator asked for; done by the loop's thread. */
+enum {
+	VM_WANT_RESET = BIT(0),
+	VM_WANT_END = BIT(1), /* end and code are set */
+};
+
+struct vm {
+	struct vm_config config;
+	struct loop *loop; /* not owned */
+	struct mem mem;
+	struct pc *pc;
+	struct engine *engine;
+	struct vm_cpu *cpus;
+	/* The gate is closed if paused, if something is wanted, or at the
+	 * end; hold says so in one word that vCPUs look at often. */
+	u32 hold; /* atomic; set by any thread, cleared under lock */
+	u32 want; /* atomic; VM_WANT_* */
+
+	pthread_mutex_t lock; /* down to quit */
+	pthread_cond_t changed;
+	unsigned pauses;
+	unsigned started; /* vCPU threads there are */
+	unsigned parked;  /* of these, waiting at the gate */
+	bool quit;
+
+	pthread_mutex_t end_lock; /* innermost; the rest */
+	enum vm_end end;
+	int code;
+	char report[768];
+};
+
+/* Threads (vm_cpu.c). */
+int vm_cpus_start(struct vm *vm, struct err *e);
+void vm_cpus_quit(struct vm *vm); /* joins them */
+void vm_cpu_wake(struct vm_cpu *c);
+void vm_cpu_set_timer(struct vm_cpu *c, u64 deadline_ns);
+void vm_kick_all(struct vm *vm);
+
+/* Closes the gate and has the loop's thread do what is wanted. Any thread,
+ * any lock but end_lock held. */
+void vm_request(struct vm *vm, u32 want);
+void vm_do_reset(struct vm *vm); /* loop thread */
+/* Disks, networks, consoles (vm_devices.c). */
+int vm_make_devices(struct vm *vm, const struct vm_backends *b, struct err *e);
+/* The first end counts. Any thread. */
+void vm_ended(struct vm *vm, enum vm_end end, int code, const char *report);
+
+#endif
