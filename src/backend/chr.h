@@ -35,14 +35,18 @@ struct chr {
 
 /* Any thread; c may be NULL (bytes vanish). */
 void chr_write(struct chr *c, const void *buf, size_t n);
-/* The device can take input again. Any thread. */
+/* Makes fn the receiver, which may be called from now on. c may be NULL. */
+void chr_receive(struct chr *c,
+		 size_t (*fn)(void *arg, const u8 *buf, size_t n), void *arg);
+/* The device can take input again. Any thread, also with its lock held. */
 void chr_input_ready(struct chr *c);
 void chr_free(struct chr *c);
 
 /*
  * The monitor's own terminal or pipes: in_fd is read (-1: no input), out_fd
  * written. Neither is owned. With a terminal, raw mode is the caller's job.
- * escape: called when the user types Ctrl-] q (leave); NULL passes all bytes.
+ * escape: called when the user types Ctrl-] q (leave); NULL passes all bytes,
+ * else Ctrl-] Ctrl-] sends one. The process must ignore SIGPIPE.
  */
 struct chr *chr_fd_new(struct loop *l, int in_fd, int out_fd,
 		       void (*escape)(void *arg), void *arg, struct err *e);
