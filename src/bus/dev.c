@@ -64,6 +64,34 @@ void dev_list_free(struct dev_list *l)
 	}
 }
 
+/* As ISA splits a wide access to a narrow card: in ascending order. */
+static u64 dev_read_split(struct dev *d, u64 off, unsigned len)
+{
+	unsigned width = d->class->width;
+	u64 val = 0;
+
+	if (!width || len <= width)
+		return d->class->read(d, off, len);
+	for (unsigned i = 0; i < len; i += width)
+		val |= (d->class->read(d, off + i, width) &
+			(BIT64(8 * width) - 1))
+		       << 8 * i;
+	return val;
+}
+
+static void dev_write_split(struct dev *d, u64 off, u64 val, unsigned len)
+{
+	unsigned width = d->class->width;
+
+	if (!width || len <= width) {
+		d->class->write(d, off, val, len);
+		return;
+	}
+	for (unsigned i = 0; i < len; i += width)
+		d->class->write(d, off + i,
+				val >> 8 * i & (BIT64(8 * width) - 1), width);
+}
+
 static u64 dev_io_read(void *arg, u64 off, unsigned len)
 {
 	struct dev *d = arg;
@@ -72,7 +100,7 @@ static u64 dev_io_read(void *arg, u64 off, unsigned len)
 	if (!d->class->read)
 		return ~0ull;
 	pthread_mutex_lock(&d->lock);
-	val = d->class->read(d, off, len);
+	val = dev_read_split(d, off, len);
 	pthread_mutex_unlock(&d->lock);
 	return val;
 }
@@ -84,7 +112,7 @@ static void dev_io_write(void *arg, u64 off, u64 val, unsigned len)
 	if (!d->class->write)
 		return;
 	pthread_mutex_lock(&d->lock);
-	d->class->write(d, off, val, len);
+	dev_write_split(d, off, val, len);
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -28,6 +28,9 @@ struct dev_class {
 	void (*reset)(struct dev *d);  /* to power-on values */
 	void (*saving)(struct dev *d); /* bring regs up to date */
 	void (*loaded)(struct dev *d); /* regs are new: rebuild the rest */
+	/* The widest access the device takes, in bytes; wider ones come as
+	 * several of this width. 0: any. */
+	unsigned width;
 	/* Releases what the device holds; dev_free() then frees d itself. */
 	void (*free)(struct dev *d);
 };
