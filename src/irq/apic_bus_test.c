@@ -233,7 +233,7 @@ static void test_pv_ipi(void **state)
 /* ---- threads ---- */
 
 #define STRESS_CPUS 4u
-#define ROUNDS      6000u /* shared evenly by the three others */
+#define ROUNDS      60000u /* shared evenly by the three others */
 
 struct cpu {
 	struct lapic *l;
