@@ -151,6 +151,7 @@ static void tlb_set_retire(struct soft_vcpu *v, struct mmu_set *s)
 
 void mmu_flush_all(struct soft_vcpu *v)
 {
+	soft_code_remap(v);
 	for (unsigned i = 0; i < MMU_SETS; i++)
 		if (v->mmu->sets[i].live)
 			tlb_set_retire(v, &v->mmu->sets[i]);
@@ -158,6 +159,7 @@ void mmu_flush_all(struct soft_vcpu *v)
 
 void mmu_flush_nonglobal(struct soft_vcpu *v)
 {
+	soft_code_remap(v);
 	for (unsigned i = 0; i < MMU_SETS; i++) {
 		struct mmu_set *s = &v->mmu->sets[i];
 
@@ -228,6 +230,7 @@ void mmu_cr3_changed(struct soft_vcpu *v, bool keep)
 	}
 	s->used = ++m->tick;
 	m->set = s;
+	soft_code_remap(v);
 	mmu_select(v);
 }
 
@@ -260,6 +263,7 @@ void mmu_invlpg(struct soft_vcpu *v, gva_t lin)
 	for (unsigned i = 0; i < MMU_SETS; i++)
 		tlb_set_invlpg(v, &v->mmu->sets[i], lin);
 	tlb_flush_walks(v->mmu->set);
+	soft_code_remap(v);
 }
 
 void mmu_invpcid_addr(struct soft_vcpu *v, u16 pcid, gva_t lin)
@@ -270,6 +274,7 @@ void mmu_invpcid_addr(struct soft_vcpu *v, u16 pcid, gva_t lin)
 		return;
 	tlb_set_invlpg(v, s, lin);
 	tlb_flush_walks(s);
+	soft_code_remap(v);
 }
 
 void mmu_invpcid_single(struct soft_vcpu *v, u16 pcid)
@@ -282,4 +287,5 @@ void mmu_invpcid_single(struct soft_vcpu *v, u16 pcid)
 		tlb_set_flush_nonglobal(v, s);
 	else
 		tlb_set_retire(v, s);
+	soft_code_remap(v);
 }
