@@ -74,6 +74,7 @@ struct soft_vcpu {
 	u64 code_key;  /* what entry points are tagged with (code.c) */
 	struct soft_block *block;    /* under execution, or NULL */
 	const struct insn *block_pc; /* next to run, where calls return */
+	u64 rmw[2]; /* copy of an operand that is not directly accessible */
 
 	/* Registers */
 	struct seg_state seg[6], ldtr, tr;
@@ -180,9 +181,8 @@ gva_t soft_ea_lin(struct soft_vcpu *v, const struct insn *i,
 		  enum mmu_access access);
 
 /* Binders: the handler for a decoded instruction (never NULL). */
-insn_fn *soft_bind(struct soft_vcpu *v, struct insn *i); /* interp.c */
-insn_fn *int_bind(const struct insn *i);                 /* int_*.c */
-insn_fn *sys_bind(const struct insn *i);                 /* sys_*.c */
+insn_fn *int_bind(const struct insn *i); /* int_*.c; NULL: not integer */
+insn_fn *sys_bind(const struct insn *i); /* sys_*.c */
 /* Makes the thunk for raw bytes of i; sets i->aux. */
 insn_fn *simd_bind(struct soft_vcpu *v, struct insn *i, const u8 *bytes);
 

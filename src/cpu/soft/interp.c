@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The interpreter's loop: what happens between blocks.
+ *
+ * Blocks thread from one to the next by themselves (int.h) until something
+ * wants attention, an entry point is not known, or an instruction faults.
+ */
+#include "cpu/soft/code.h"
+#include "cpu/soft/event.h"
+#include "cpu/soft/int.h"
+
+static void interp_clear(struct soft_vcpu *v, u32 bits)
+{
+	__atomic_and_fetch(&v->attention, ~bits, __ATOMIC_SEQ_CST);
+}
+
+/* Runs from block b on, at v->rip. */
+static void interp_block(struct soft_vcpu *v, struct soft_block *b)
+{
+	v->block = b;
+	v->block_rip = v->rip;
+	v->insns += b->n;
+	if (INT_THREADED) {
+		b->insn->fn(v, b->insn);
+	} else {
+		v->block_pc = b->insn;
+		while (v->block_pc) {
+			const struct insn *i = v->block_pc;
+
+			v->block_pc = NULL;
+			i->fn(v, i);
+		}
+	}
+	v->block = NULL;
+}
+
+/*
+ * One instruction, with all that looks at single instructions. ATTN_MODE
+ * keeps it from going on to the next block.
+ */
+static void interp_step(struct soft_vcpu *v)
+{
+	u64 begin = soft_step_begin(v);
+	struct soft_block *b = code_lookup(v, true);
+
+	soft_attention(v, ATTN_MODE);
+	interp_block(v, b);
+	interp_clear(v, ATTN_MODE);
+	soft_step_end(v, begin);
+}
+
+/* A fault in the middle of a block: those from there on did not run. */
+static void interp_faulted(struct soft_vcpu *v)
+{
+	struct soft_block *b = v->block;
+	const struct insn *i;
+
+	v->block = NULL;
+	v->block_pc = NULL;
+	if (b) {
+		u64 off = v->rip - v->block_rip;
+
+		for (i = b->insn; i < b->insn + b->slots; i++)
+			if (i->off >= off)
+				break;
+		for (; i < b->insn + b->slots; i++)
+			if (i->len)
+				v->insns--;
+	}
+	soft_deliver_exception(v);
+}
+
+/* Looks after what others asked for; -1, or the exit. */
+static int interp_attend(struct soft_vcpu *v)
+{
+	u32 a = __atomic_load_n(&v->attention, __ATOMIC_SEQ_CST);
+
+	if (a & ATTN_FLUSH) {
+		interp_clear(v, ATTN_FLUSH);
+		mmu_answer(v);
+	}
+	if (a & ATTN_CODE) {
+		interp_clear(v, ATTN_CODE);
+		soft_code_answer(v);
+	}
+	if (a & ATTN_MODE)
+		interp_clear(v, ATTN_MODE);
+	if (a & ATTN_KICK) {
+		interp_clear(v, ATTN_KICK);
+		return VCPU_EXIT_KICKED;
+	}
+	if ((a & ATTN_IRQ) || v->mp_state != MP_RUNNABLE) {
+		interp_clear(v, ATTN_IRQ);
+		if (!soft_deliver_events(v))
+			return VCPU_EXIT_HALTED;
+	}
+	return -1;
+}
+
+static enum vcpu_exit interp_stopped(struct soft_vcpu *v)
+{
+	return v->stop == STOP_SHUTDOWN ? VCPU_EXIT_SHUTDOWN : VCPU_EXIT_ERROR;
+}
+
+static int interp_loop(struct soft_vcpu *v)
+{
+	u32 a;
+	int rc;
+
+	while (!v->stop) {
+		a = __atomic_load_n(&v->attention, __ATOMIC_RELAXED);
+		if (unlikely(a & ~ATTN_STEP) || v->mp_state != MP_RUNNABLE) {
+			rc = interp_attend(v);
+			if (rc >= 0)
+				return rc;
+			a = __atomic_load_n(&v->attention, __ATOMIC_RELAXED);
+		}
+		if (unlikely((a & ATTN_STEP) || v->shadow))
+			interp_step(v);
+		else
+			interp_block(v, code_lookup(v, false));
+	}
+	return interp_stopped(v);
+}
+
+enum vcpu_exit soft_run(struct soft_vcpu *v)
+{
+	int rc;
+
+	if (sigsetjmp(v->fault_env, 0))
+		interp_faulted(v);
+	rc = interp_loop(v);
+	v->vcpu.stat[VCPU_STAT_INSNS] = v->insns;
+	return rc;
+}
