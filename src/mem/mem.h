@@ -23,6 +23,7 @@
 enum {
 	MEM_ATTR_CODE = 1,  /* an engine holds decoded code of this page */
 	MEM_ATTR_TRACK = 2, /* first store is to be noticed (dirty log) */
+	MEM_ATTR_WTAG = 4,  /* a software TLB may let stores through */
 };
 
 struct mem_slot {

@@ -14,9 +14,11 @@
 #ifndef CPU_SOFT_SOFT_H
 #define CPU_SOFT_SOFT_H
 
+#include <pthread.h>
 #include <setjmp.h>
 
 #include "cpu/engine.h"
+#include "cpu/x86/cpuid.h"
 #include "cpu/x86/insn.h"
 #include "cpu/x86/x86.h"
 
@@ -49,6 +51,18 @@ enum {
 	MODE_CPL3 = BIT(7),
 	MODE_FLAT = BIT(8), /* DS, ES, SS base 0 and limit 4G: no checks */
 	MODE_AC = BIT(9),   /* alignment checks are on (CR0.AM, AC, CPL 3) */
+};
+
+#define SOFT_CPUS 256
+
+struct soft_engine {
+	struct engine engine;
+	struct cpuid_model cpuid;          /* immutable */
+	u64 tsc_hz;                        /* immutable */
+	unsigned phys_bits;                /* immutable */
+	pthread_mutex_t lock;              /* cpus[]; lock order: alone */
+	struct soft_vcpu *cpus[SOFT_CPUS]; /* by id; atomic pointers */
+	pthread_mutex_t split; /* held by atomics across pages or on MMIO */
 };
 
 struct soft_block;
@@ -91,7 +105,7 @@ struct soft_vcpu {
 	u8 fault_vector;
 	bool fault_has_error;
 	u32 fault_error;
-	bool nmi_masked;
+	bool nmi_masked, nmi_pending;
 	u8 mp_state;
 	u8 stop; /* enum soft_stop: why running cannot go on */
 	/* Event under delivery (exception.c): its class and vector; a fault
@@ -99,6 +113,7 @@ struct soft_vcpu {
 	u8 delivering, delivering_vector;
 	u32 db_pending; /* DR6 bits of a #DB trap due after this insn */
 	u32 running;    /* atomic; inside vcpu_run(): answers attention */
+	u32 flush_req, flush_done; /* atomic; revocations asked, answered */
 
 	/* Each file's private parts, made by its own x_init(). */
 	struct soft_mmu *mmu;   /* TLBs and walk caches */
@@ -124,6 +139,16 @@ enum {
 	ATTN_MODE =
 		64, /* handler changed mode, RIP or mapping: end the block */
 };
+
+static inline struct soft_engine *soft_engine_of(const struct soft_vcpu *v)
+{
+	return (struct soft_engine *)v->vcpu.engine;
+}
+
+static inline struct mem *soft_mem(const struct soft_vcpu *v)
+{
+	return v->vcpu.engine->config.mem;
+}
 
 static inline void soft_attention(struct soft_vcpu *v, u32 bits)
 {

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The TLB sets: filling, flushing, INVLPG, INVPCID (SDM 4.10).
+ *
+ * While dirty pages are logged, a page is marked when its write tag is
+ * installed and again when the tag goes, because it may have been stored to
+ * all the time in between: so a bitmap that was collected while the tag stood
+ * misses nothing.
+ */
+#include "cpu/soft/mmu.h"
+
+#include "cpu/soft/access.h"
+#include "mem/mem.h"
+
+static void tlb_mark_dirty(struct mem *m, const struct tlb_entry *e)
+{
+	const u8 *host = (const u8 *)(e->tag_write + e->addend);
+	u64 page = mem_page(m, host);
+
+	__atomic_or_fetch(&m->dirty[page / 64], BIT64(page % 64),
+			  __ATOMIC_RELAXED);
+}
+
+static inline void tlb_drop(struct mem *m, struct tlb_entry *e)
+{
+	if (unlikely(m->dirty) && e->tag_write != TLB_NONE)
+		tlb_mark_dirty(m, e);
+	e->tag_read = e->tag_write = e->tag_exec = TLB_NONE;
+}
+
+/* The page that an entry maps; TLB_NONE (never dropped in vain) if none. */
+static u64 tlb_page(const struct tlb_entry *e)
+{
+	if (e->tag_read != TLB_NONE)
+		return e->tag_read;
+	return e->tag_write != TLB_NONE ? e->tag_write : e->tag_exec;
+}
+
+static void tlb_flush(struct soft_vcpu *v, struct mmu_tlb *t)
+{
+	struct mem *m = soft_mem(v);
+
+	if (t->nlog <= MMU_LOG)
+		for (unsigned i = 0; i < t->nlog; i++)
+			tlb_drop(m, &t->e[t->log[i]]);
+	else
+		for (unsigned i = 0; i < TLB_SIZE; i++)
+			tlb_drop(m, &t->e[i]);
+	memset(t->global, 0, sizeof(t->global));
+	t->nlog = 0;
+}
+
+static void tlb_flush_nonglobal(struct soft_vcpu *v, struct mmu_tlb *t)
+{
+	struct mem *m = soft_mem(v);
+	unsigned keep = 0;
+
+	if (t->nlog > MMU_LOG) {
+		for (unsigned i = 0; i < TLB_SIZE; i++)
+			if (!(t->global[i / 64] >> (i % 64) & 1))
+				tlb_drop(m, &t->e[i]);
+		return;
+	}
+	for (unsigned i = 0; i < t->nlog; i++) {
+		unsigned n = t->log[i];
+
+		if (t->global[n / 64] >> (n % 64) & 1)
+			t->log[keep++] = (u16)n;
+		else
+			tlb_drop(m, &t->e[n]);
+	}
+	t->nlog = keep;
+}
+
+static void tlb_flush_walks(struct mmu_set *s)
+{
+	for (unsigned i = 0; i < MMU_WALKS; i++)
+		s->pde[i].tag = TLB_NONE << 63;
+}
+
+void tlb_set_flush(struct soft_vcpu *v, struct mmu_set *s)
+{
+	for (unsigned k = 0; k < TLB_KINDS; k++)
+		tlb_flush(v, &s->tlb[k]);
+	tlb_flush_walks(s);
+	s->large = 0;
+	s->stale = false;
+}
+
+static void tlb_set_flush_nonglobal(struct soft_vcpu *v, struct mmu_set *s)
+{
+	if (s->stale || !(v->cr4 & CR4_PGE)) {
+		tlb_set_flush(v, s);
+		return;
+	}
+	for (unsigned k = 0; k < TLB_KINDS; k++)
+		tlb_flush_nonglobal(v, &s->tlb[k]);
+	tlb_flush_walks(s);
+}
+
+void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
+	      const struct tlb_entry *e, bool global, bool large)
+{
+	struct mmu_set *s = v->mmu->set;
+	struct mmu_tlb *t = &s->tlb[kind];
+	unsigned n = (lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
+
+	tlb_drop(soft_mem(v), &t->e[n]);
+	t->e[n] = *e;
+	if (t->nlog < MMU_LOG)
+		t->log[t->nlog++] = (u16)n;
+	else
+		t->nlog = MMU_LOG + 1;
+	if (global)
+		t->global[n / 64] |= BIT64(n % 64);
+	else
+		t->global[n / 64] &= ~BIT64(n % 64);
+	if (large)
+		s->large |= BIT64((lin >> 30) % 64);
+}
+
+void tlb_drop_write(struct soft_vcpu *v, struct mmu_set *s, const u8 *host)
+{
+	struct mem *m = soft_mem(v);
+
+	for (unsigned k = 0; k < TLB_KINDS; k++)
+		for (unsigned i = 0; i < TLB_SIZE; i++) {
+			struct tlb_entry *e = &s->tlb[k].e[i];
+
+			if (e->tag_write == TLB_NONE ||
+			    (host &&
+			     (const u8 *)(e->tag_write + e->addend) != host))
+				continue;
+			if (m->dirty)
+				tlb_mark_dirty(m, e);
+			e->tag_write = TLB_NONE;
+		}
+}
+
+/*
+ * A set that is not current is only marked; its write tags are dropped when
+ * it is used again. While dirty pages are logged that would be too late.
+ */
+static void tlb_set_retire(struct soft_vcpu *v, struct mmu_set *s)
+{
+	if (s == v->mmu->set || soft_mem(v)->dirty)
+		tlb_set_flush(v, s);
+	else
+		s->stale = true;
+}
+
+void mmu_flush_all(struct soft_vcpu *v)
+{
+	soft_code_remap(v);
+	for (unsigned i = 0; i < MMU_SETS; i++)
+		if (v->mmu->sets[i].live)
+			tlb_set_retire(v, &v->mmu->sets[i]);
+}
+
+void mmu_flush_nonglobal(struct soft_vcpu *v)
+{
+	soft_code_remap(v);
+	for (unsigned i = 0; i < MMU_SETS; i++) {
+		struct mmu_set *s = &v->mmu->sets[i];
+
+		if (!s->live)
+			continue;
+		if (s == v->mmu->set)
+			tlb_set_flush_nonglobal(v, s);
+		else
+			tlb_set_retire(v, s);
+	}
+}
+
+static struct mmu_set *mmu_find_set(struct soft_mmu *m, u16 pcid)
+{
+	for (unsigned i = 0; i < MMU_SETS; i++)
+		if (m->sets[i].live && m->sets[i].pcid == pcid)
+			return &m->sets[i];
+	return NULL;
+}
+
+static struct mmu_set *mmu_oldest_set(struct soft_mmu *m)
+{
+	struct mmu_set *s = &m->sets[0];
+
+	for (unsigned i = 0; i < MMU_SETS; i++) {
+		if (!m->sets[i].live)
+			return &m->sets[i];
+		if (m->sets[i].used < s->used)
+			s = &m->sets[i];
+	}
+	return s;
+}
+
+/* A set never used is all zeros, untouched memory. */
+static void tlb_set_init(struct mmu_set *s)
+{
+	for (unsigned k = 0; k < TLB_KINDS; k++)
+		for (unsigned i = 0; i < TLB_SIZE; i++)
+			s->tlb[k].e[i] = (struct tlb_entry){
+				.tag_read = TLB_NONE,
+				.tag_write = TLB_NONE,
+				.tag_exec = TLB_NONE,
+			};
+}
+
+static void mmu_claim_set(struct soft_vcpu *v, struct mmu_set *s, u16 pcid)
+{
+	if (!s->live)
+		tlb_set_init(s);
+	tlb_set_flush(v, s);
+	s->live = true;
+	s->pcid = pcid;
+}
+
+void mmu_cr3_changed(struct soft_vcpu *v, bool keep)
+{
+	struct soft_mmu *m = v->mmu;
+	u16 pcid = v->cr4 & CR4_PCIDE ? v->cr3 & 0xfff : 0;
+	struct mmu_set *s = mmu_find_set(m, pcid);
+
+	if (!s) {
+		s = mmu_oldest_set(m);
+		mmu_claim_set(v, s, pcid);
+	} else if (!keep) {
+		tlb_set_flush_nonglobal(v, s);
+	} else if (s->stale) {
+		tlb_set_flush(v, s);
+	}
+	s->used = ++m->tick;
+	m->set = s;
+	soft_code_remap(v);
+	mmu_select(v);
+}
+
+/* Drops lin in one set; a large page was cached in pieces, so all of them. */
+static void tlb_set_invlpg(struct soft_vcpu *v, struct mmu_set *s, gva_t lin)
+{
+	struct mem *m = soft_mem(v);
+	bool large = s->large >> ((lin >> 30) % 64) & 1;
+
+	if (!s->live || s->stale)
+		return;
+	for (unsigned k = 0; k < TLB_KINDS; k++) {
+		if (!large) {
+			struct tlb_entry *e = tlb_slot(s->tlb[k].e, lin);
+
+			tlb_drop(m, e);
+			continue;
+		}
+		for (unsigned i = 0; i < TLB_SIZE; i++) {
+			struct tlb_entry *e = &s->tlb[k].e[i];
+
+			if (tlb_page(e) >> 30 == lin >> 30)
+				tlb_drop(m, e);
+		}
+	}
+}
+
+void mmu_invlpg(struct soft_vcpu *v, gva_t lin)
+{
+	for (unsigned i = 0; i < MMU_SETS; i++)
+		tlb_set_invlpg(v, &v->mmu->sets[i], lin);
+	tlb_flush_walks(v->mmu->set);
+	soft_code_remap(v);
+}
+
+void mmu_invpcid_addr(struct soft_vcpu *v, u16 pcid, gva_t lin)
+{
+	struct mmu_set *s = mmu_find_set(v->mmu, pcid);
+
+	if (!s)
+		return;
+	tlb_set_invlpg(v, s, lin);
+	tlb_flush_walks(s);
+	soft_code_remap(v);
+}
+
+void mmu_invpcid_single(struct soft_vcpu *v, u16 pcid)
+{
+	struct mmu_set *s = mmu_find_set(v->mmu, pcid);
+
+	if (!s)
+		return;
+	if (s == v->mmu->set)
+		tlb_set_flush_nonglobal(v, s);
+	else
+		tlb_set_retire(v, s);
+	soft_code_remap(v);
+}
