@@ -177,6 +177,8 @@ static void mem_page_written(struct mem *m, const u8 *p, gpa_t gpa, u64 len)
 	if (dirty)
 		__atomic_or_fetch(&dirty[page / 64], BIT64(page % 64),
 				  __ATOMIC_RELAXED);
+	/* Order: our bytes before the attribute; a decoder does it reversed. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&m->attr[page], __ATOMIC_SEQ_CST) & MEM_ATTR_CODE)
 		m->code_written(m->code_written_arg, gpa, len);
 }
