@@ -50,8 +50,6 @@ static s64 decode_take_signed(struct decoder *d, unsigned size)
 	return size ? (s64)(decode_take(d, size) << shift) >> shift : 0;
 }
 
-enum { P_LEGACY = 1, P_REX };
-
 static bool decode_segment(struct decoder *d, unsigned seg)
 {
 	if (d->mode != DECODE_64 || seg >= SEG_FS)
@@ -218,7 +216,7 @@ static u8 decode_opsize(const struct decoder *d, const struct insn *i, u8 size)
 	case SZ_X: return 16;
 	case SZ_L: return i->prefix & PFX_VEXL ? 32 : 16;
 	case SZ_V: return w ? 8 : z;
-	case SZ_Z: return z;
+	case SZ_Z: return w ? 4 : z;
 	case SZ_Y: return w ? 8 : 4;
 	case SZ_V64: return !m64 ? z : w || z == 4 ? 8 : 2;
 	case SZ_F64: return m64 ? 8 : z;
@@ -241,7 +239,6 @@ static u8 decode_memsize(const struct decoder *d, const struct insn *i, u8 mem)
 	case MS_OP: return i->opsize;
 	case MS_V: return w ? 8 : z;
 	case MS_Y: return w ? 8 : 4;
-	case MS_Z: return z;
 	case MS_L2: return i->opsize / 2;
 	case MS_L4: return i->opsize / 4;
 	case MS_L8: return i->opsize / 8;

@@ -208,7 +208,7 @@ enum op_size {
 	SZ_D,   /* 4 */
 	SZ_Q,   /* 8; also MMX */
 	SZ_V,   /* 2, 4, 8 by 66 and REX.W */
-	SZ_Z,   /* 2, 4 by 66 */
+	SZ_Z,   /* 2, 4 by 66; 4 with REX.W */
 	SZ_Y,   /* 4, 8 by REX.W or VEX.W */
 	SZ_V64, /* push, pop: 8 or 2 in 64-bit mode, else 2, 4 */
 	SZ_F64, /* near branches: 8 in 64-bit mode, else 2, 4 */
