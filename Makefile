@@ -56,7 +56,8 @@ $(B)/gen/cpu/x86/opnames.def: tools/opnames $(wildcard src/cpu/x86/ops*.def)
 	$(Q)tools/opnames $(filter %.def,$^) > $@.tmp && mv $@.tmp $@
 
 $(B)/%_test: $(B)/%_test.o $(B)/libsublet.a
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka \
+		$(if $(wildcard /usr/include/Zydis/Zydis.h),-lZydis)
 
 # What a fresh machine lacks; silent and quick where all is there.
 setup:
