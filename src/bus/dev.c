@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "bus/dev.h"
 
+#include <errno.h>
 #include <stdlib.h>
+
+/* A window onto a device's registers; the argument of its io_ops. */
+struct dev_alias {
+	struct dev *dev;
+	u64 off;
+	struct dev_alias *next;
+};
 
 void dev_init(struct dev *d, const struct dev_class *c, void *regs)
 {
@@ -9,15 +17,22 @@ void dev_init(struct dev *d, const struct dev_class *c, void *regs)
 	d->instance = 0;
 	d->regs = regs;
 	d->next = NULL;
+	d->aliases = NULL;
 	pthread_mutex_init(&d->lock, NULL);
 }
 
 void dev_free(struct dev *d)
 {
+	struct dev_alias *a;
+
 	if (!d)
 		return;
 	if (d->class->free)
 		d->class->free(d);
+	while ((a = d->aliases)) {
+		d->aliases = a->next;
+		free(a);
+	}
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
@@ -120,3 +135,42 @@ const struct io_ops dev_io_ops = {
 	.read = dev_io_read,
 	.write = dev_io_write,
 };
+
+static u64 dev_alias_read(void *arg, u64 off, unsigned len)
+{
+	struct dev_alias *a = arg;
+
+	return dev_io_read(a->dev, a->off + off, len);
+}
+
+static void dev_alias_write(void *arg, u64 off, u64 val, unsigned len)
+{
+	struct dev_alias *a = arg;
+
+	dev_io_write(a->dev, a->off + off, val, len);
+}
+
+static const struct io_ops dev_alias_ops = {
+	.read = dev_alias_read,
+	.write = dev_alias_write,
+};
+
+int dev_map(struct dev *d, struct io_space *s, u64 base,
+	    const struct dev_window *windows, unsigned n, struct err *e)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct dev_window *w = &windows[i];
+		struct dev_alias *a = malloc(sizeof(*a));
+		int rc;
+
+		if (!a)
+			return err_set(e, -ENOMEM, "no memory for %s", w->name);
+		*a = (struct dev_alias){d, w->off, d->aliases};
+		d->aliases = a;
+		rc = io_map(s, base + w->base, w->len, &dev_alias_ops, a,
+			    w->name, e);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}

@@ -40,7 +40,8 @@ struct dev {
 	unsigned instance; /* 0, 1, ... among its class; set by dev_add() */
 	void *regs;        /* what class->state describes */
 	pthread_mutex_t lock;
-	struct dev *next; /* in the dev_list; vm.lock */
+	struct dev *next;          /* in the dev_list; vm.lock */
+	struct dev_alias *aliases; /* made by dev_map(); vm.lock */
 };
 
 struct dev_list {
@@ -58,6 +59,18 @@ void dev_reset(struct dev *d);
 void dev_add(struct dev_list *l, struct dev *d);
 void dev_list_reset(struct dev_list *l);
 void dev_list_free(struct dev_list *l); /* in reverse order of adding */
+
+/*
+ * Where a device with registers at several places is reached: len bytes at
+ * base show those from off on.
+ */
+struct dev_window {
+	u64 base, len, off;
+	const char *name;
+};
+/* Maps all windows, each at base + window.base. */
+int dev_map(struct dev *d, struct io_space *s, u64 base,
+	    const struct dev_window *windows, unsigned n, struct err *e);
 
 /* Dispatch to class->read/write of a struct dev with the lock held. */
 extern const struct io_ops dev_io_ops;

@@ -172,6 +172,10 @@ static const struct dev_class mute_class = {.name = "mute"};
 static void test_dev_list(void **state)
 {
 	struct io_space *s = io_space_new("port");
+	static const struct dev_window windows[] = {
+		{0, 2, 0, "low"},
+		{0x80, 2, 0x10, "high"},
+	};
 	struct dev *d[3] = {0};
 	struct dev_list l = {0};
 	u32 regs[3] = {0};
@@ -193,6 +197,9 @@ static void test_dev_list(void **state)
 	assert_int_equal(io_read(s, 0x62, 1), 9);
 	assert_int_equal(io_read(s, 0x70, 2), 0xffff);
 	io_write(s, 0x60, 1, 1);
+	assert_int_equal(dev_map(d[2], s, 0x100, windows, 2, NULL), 0);
+	assert_int_equal(io_read(s, 0x100, 1), 7);
+	assert_int_equal(io_read(s, 0x181, 1), 7 + 0x11);
 	io_space_free(s);
 	dev_list_free(&l);
 	assert_int_equal(nfreed, 2);
