@@ -34,7 +34,7 @@ TESTS := $(patsubst src/%.c,$(B)/%,$(wildcard src/*/*_test.c src/*/*/*_test.c))
 SYSTEM_TESTS := $(wildcard test/*.sh)
 
 .PHONY: all setup run test test-unit test-system test-long check bench \
-	install clean
+	install clean guests
 all: $(B)/sublet
 
 $(B)/sublet: $(B)/cli/main.o $(B)/libsublet.a
@@ -58,6 +58,19 @@ $(B)/gen/cpu/x86/opnames.def: tools/opnames $(wildcard src/cpu/x86/ops*.def)
 $(B)/%_test: $(B)/%_test.o $(B)/libsublet.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka \
 		$(if $(wildcard /usr/include/Zydis/Zydis.h),-lZydis)
+
+# Guest programs for the tests: test/guest/x.c with test/guest/lib
+GUESTS := $(patsubst test/guest/%.c,$(B)/guest/%,$(wildcard test/guest/*.c))
+GUEST_CFLAGS := -std=gnu17 -O1 -g -Wall -Wextra -Werror -ffreestanding -nostdlib \
+	-fno-pie -no-pie -static -mno-red-zone -mgeneral-regs-only \
+	-fno-stack-protector -fno-asynchronous-unwind-tables \
+	-fcf-protection=none -Wl,--build-id=none -Wl,--no-warn-rwx-segments
+guests: $(GUESTS)
+$(B)/guest/%: test/guest/%.c $(wildcard test/guest/lib/*)
+	@mkdir -p $(@D)
+	@echo "  GUEST $@"
+	$(Q)$(CC) $(GUEST_CFLAGS) -T test/guest/lib/guest.ld -o $@ $< \
+		test/guest/lib/start.S test/guest/lib/guest.c
 
 # What a fresh machine lacks; silent and quick where all is there.
 setup:
