@@ -138,7 +138,8 @@ extern const struct engine_class *const engine_classes[];
 
 /*
  * "auto" or a name. For auto the first whose probe() succeeds; why tells in
- * one line what was passed over and why (empty if nothing).
+ * one line what was passed over and why (empty if nothing). An engine asked
+ * for by name is not probed: who asks for it gets it, or new()'s reason.
  */
 const struct engine_class *engine_find(const char *name, struct err *why,
 				       struct err *e);

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The engines there are, and the choice among them. */
+#include "cpu/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Folders of the engines come after this one, so no header of theirs here. */
+extern const struct engine_class kvm_engine;
+
+const struct engine_class *const engine_classes[] = {
+	&kvm_engine,
+	NULL,
+};
+
+/* clang-format off */
+const char *const vcpu_stat_names[VCPU_STATS] = {
+	[VCPU_STAT_INSNS] = "instructions",
+	[VCPU_STAT_PIO] = "pio",
+	[VCPU_STAT_MMIO] = "mmio",
+	[VCPU_STAT_HALT] = "halts",
+	[VCPU_STAT_IRQ] = "interrupts",
+	[VCPU_STAT_EXCEPTION] = "exceptions",
+	[VCPU_STAT_KICK] = "kicks",
+	[VCPU_STAT_HYPERCALL] = "hypercalls",
+	[VCPU_STAT_TLB_MISS] = "tlb_misses",
+	[VCPU_STAT_DECODE] = "decoded",
+	[VCPU_STAT_SMC] = "code_writes",
+	[VCPU_STAT_EXIT] = "exits",
+	[VCPU_STAT_EXIT_SIGNAL] = "exits_signal",
+	[VCPU_STAT_EXIT_WINDOW] = "exits_window",
+	[VCPU_STAT_EXIT_EOI] = "exits_eoi",
+	[VCPU_STAT_EXIT_MSR] = "exits_msr",
+	[VCPU_STAT_EXIT_RING] = "exits_ring",
+};
+/* clang-format on */
+
+static const struct engine_class *engine_auto(struct err *why, struct err *e)
+{
+	size_t used = 0;
+
+	why->text[0] = 0;
+	for (unsigned i = 0; engine_classes[i]; i++) {
+		const struct engine_class *c = engine_classes[i];
+		struct err reason = {0};
+
+		if (!c->probe(&reason))
+			return c;
+		used += (size_t)snprintf(
+			why->text + used, sizeof(why->text) - used,
+			"%s%s: %.200s", used ? "; " : "", c->name, reason.text);
+		used = MIN(used, sizeof(why->text) - 1);
+	}
+	err_set(e, -ENOTSUP, "no CPU engine works here: %s", why->text);
+	return NULL;
+}
+
+const struct engine_class *engine_find(const char *name, struct err *why,
+				       struct err *e)
+{
+	why->text[0] = 0;
+	if (!strcmp(name, "auto"))
+		return engine_auto(why, e);
+	for (unsigned i = 0; engine_classes[i]; i++)
+		if (!strcmp(name, engine_classes[i]->name))
+			return engine_classes[i];
+	err_set(e, -ENOENT, "there is no CPU engine '%s'", name);
+	return NULL;
+}
