@@ -97,6 +97,25 @@ HANDLER(int_call_end)
 		int_jump(v, v->rip);
 }
 
+u64 soft_ea(const struct soft_vcpu *v, const struct insn *i)
+{
+	u64 ea = (u64)(s64)i->disp;
+
+	if (i->base == INSN_REG_RIP)
+		ea += v->rip + i->len;
+	else if (i->base != INSN_REG_NONE)
+		ea += v->gpr[i->base];
+	if (i->index != INSN_REG_NONE && !i->vsib)
+		ea += v->gpr[i->index] << i->scale;
+	return int_mask(i->adsize, ea);
+}
+
+gva_t soft_ea_lin(struct soft_vcpu *v, const struct insn *i,
+		  enum mmu_access access)
+{
+	return soft_lin(v, i->seg, soft_ea(v, i), i->memsize, access);
+}
+
 /*
  * The linear address, checked: lin was formed without. In 64-bit code that is
  * the canonical form and alignment.
