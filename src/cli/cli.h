@@ -14,6 +14,7 @@ struct cli_verb {
 /* Of sublet itself, apart from the guest's own. */
 enum {
 	CLI_EXIT_USAGE = 2,
+	CLI_EXIT_GUEST_DIED = 124, /* triple fault, or the engine gave up */
 	CLI_EXIT_FAILED = 125, /* sublet could not do it; a line says why */
 };
 

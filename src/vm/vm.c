@@ -180,34 +180,34 @@ static int vm_make_cpus(struct vm *vm, struct err *e)
 	return 0;
 }
 
-static int vm_make_board(struct vm *vm, const struct vm_backends *b,
-			 struct err *e)
+static int vm_make_board(struct vm *vm, struct vm_parts *p, struct err *e)
 {
 	struct pc_config pc = {
 		.mem = &vm->mem,
-		.loop = b->loop,
+		.loop = vm->loop,
 		.cpus = vm->config.cpus,
-		.com1 = b->console,
+		.com1 = p->serial,
 		.debug_exit_port = vm->config.debug_exit_port,
 		.debug_chr_port = vm->config.debug_console_port,
-		.debug_chr = b->debug,
+		.debug_chr = p->debug,
 		.host = {vm_event, vm_wake, vm_timer, vm},
 	};
 
+	p->serial = p->debug = NULL;
 	vm->pc = pc_new(&pc, e);
 	return vm->pc ? 0 : -EINVAL;
 }
 
-static int vm_build(struct vm *vm, const struct vm_backends *b, struct err *e)
+static int vm_build(struct vm *vm, struct vm_parts *p, struct err *e)
 {
 	int rc;
 
 	rc = pc_memory(&vm->mem, vm->config.memory, e);
 	if (rc)
 		return rc;
-	rc = vm_make_board(vm, b, e);
+	rc = vm_make_board(vm, p, e);
 	if (!rc)
-		rc = vm_make_devices(vm, b, e);
+		rc = vm_make_devices(vm, p, e);
 	if (!rc)
 		rc = vm_make_engine(vm, e);
 	if (!rc)
@@ -217,15 +217,14 @@ static int vm_build(struct vm *vm, const struct vm_backends *b, struct err *e)
 	return rc;
 }
 
-static struct vm *vm_alloc(const struct vm_config *c,
-			   const struct vm_backends *b)
+static struct vm *vm_alloc(const struct vm_config *c, struct loop *l)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 
 	if (!vm)
 		return NULL;
 	vm->config = *c;
-	vm->loop = b->loop;
+	vm->loop = l;
 	vm->mem.fd = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->end_lock, NULL);
@@ -243,16 +242,24 @@ static struct vm *vm_alloc(const struct vm_config *c,
 struct vm *vm_new(const struct vm_config *c, const struct vm_backends *b,
 		  struct err *e)
 {
-	struct vm *vm;
+	struct vm_parts parts;
+	struct vm *vm = NULL;
+	int rc;
 
-	vm = vm_config_check(c, e) ? NULL : vm_alloc(c, b);
-	if (!vm)
-		return NULL;
-	if (vm_build(vm, b, e)) {
-		vm_free(vm);
-		return NULL;
+	rc = vm_parts_init(&parts, b, e);
+	if (!rc)
+		rc = vm_config_check(c, e);
+	if (!rc) {
+		vm = vm_alloc(c, b->loop);
+		rc = vm ? vm_build(vm, &parts, e)
+			: err_set(e, -ENOMEM, "no memory for the machine");
 	}
-	return vm;
+	vm_parts_fini(&parts);
+	if (!rc)
+		return vm;
+	if (vm)
+		vm_free(vm);
+	return NULL;
 }
 
 void vm_free(struct vm *vm)

@@ -20,12 +20,14 @@
 
 #define VM_DISKS    16
 #define VM_FORWARDS 32
+#define VM_PORTS    8
 
 enum vm_net { VM_NET_NONE, VM_NET_USER };
 
 struct vm_disk {
 	const char *path;
 	bool readonly;
+	bool overlay; /* what the guest writes is gone with the VM */
 };
 
 /* Strings are the caller's and outlive the VM. */
@@ -65,7 +67,7 @@ enum vm_end {
 
 struct vm;
 
-/* A named port of the guest's virtio console (multiport), NULL at the end. */
+/* A named port of the guest's virtio console. */
 struct vm_port {
 	const char *name;
 	struct chr *chr; /* taken over */
@@ -96,6 +98,8 @@ void vm_stop(struct vm *vm);
 void vm_power_button(struct vm *vm);
 void vm_nmi(struct vm *vm);
 void vm_reset(struct vm *vm);
+/* The user's terminal has another size. Loop thread. */
+void vm_console_resized(struct vm *vm);
 
 /* Loop thread. Nest; after vm_pause() no vCPU runs. */
 void vm_pause(struct vm *vm);

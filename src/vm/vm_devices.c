@@ -1,11 +1,45 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the configuration adds to the bare board. */
+#include <errno.h>
+
+#include "vm/vm_console.h"
 #include "vm/vm_priv.h"
 
-int vm_make_devices(struct vm *vm, const struct vm_backends *b, struct err *e)
+int vm_parts_init(struct vm_parts *p, const struct vm_backends *b,
+		  struct err *e)
+{
+	struct chr *front[VM_CONSOLES] = {NULL};
+	int rc = 0;
+
+	ASSERT(b->nports <= VM_PORTS);
+	*p = (struct vm_parts){.debug = b->debug, .nports = b->nports};
+	for (unsigned i = 0; i < b->nports; i++)
+		p->ports[i] = b->ports[i];
+	if (b->console)
+		rc = vm_console_new(b->console, front);
+	p->serial = front[VM_CONSOLE_SERIAL];
+	p->virtio = front[VM_CONSOLE_VIRTIO];
+	return rc ? err_set(e, rc, "no memory for a console") : 0;
+}
+
+void vm_parts_fini(struct vm_parts *p)
+{
+	chr_free(p->serial);
+	chr_free(p->virtio);
+	chr_free(p->debug);
+	for (unsigned i = 0; i < p->nports; i++)
+		chr_free(p->ports[i].chr);
+}
+
+int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e)
 {
 	(void)vm;
-	(void)b;
+	(void)p;
 	(void)e;
 	return 0;
+}
+
+void vm_console_resized(struct vm *vm)
+{
+	(void)vm;
 }

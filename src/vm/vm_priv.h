@@ -70,8 +70,20 @@ void vm_kick_all(struct vm *vm);
  * any lock but end_lock held. */
 void vm_request(struct vm *vm, u32 want);
 void vm_do_reset(struct vm *vm); /* loop thread */
-/* Disks, networks, consoles (vm_devices.c). */
-int vm_make_devices(struct vm *vm, const struct vm_backends *b, struct err *e);
+
+/* Backends on their way to the devices that take them over (vm_devices.c);
+ * whoever takes one leaves NULL. */
+struct vm_parts {
+	struct chr *serial, *virtio, *debug;
+	struct vm_port ports[VM_PORTS];
+	unsigned nports;
+};
+int vm_parts_init(struct vm_parts *p, const struct vm_backends *b,
+		  struct err *e);
+void vm_parts_fini(struct vm_parts *p);
+/* Disks, networks, consoles. */
+int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e);
+
 /* The first end counts. Any thread. */
 void vm_ended(struct vm *vm, enum vm_end end, int code, const char *report);
 

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The command line of sublet run. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include "vm/vm.h"
+
+enum run_console { RUN_CONSOLE_TTY, RUN_CONSOLE_FILE, RUN_CONSOLE_NONE };
+
+struct run_options {
+	struct vm_config vm;
+	const char *image;  /* NULL: --kernel is given */
+	const char *append; /* added to the image's command line */
+	bool memory_given;
+	bool console_given;
+	enum run_console console;
+	const char *console_file;
+	char *const *command; /* after --; NULL: none */
+	bool verbose;
+};
+
+/* Fills in o; strings point into argv. -EINVAL with a sentence. */
+int run_options_parse(struct run_options *o, int argc, char **argv,
+		      struct err *e);
+
+/* "64M", "2G", "4096K", "1T" or bytes. */
+int parse_size(const char *s, u64 *out, struct err *e);
+
+#endif
