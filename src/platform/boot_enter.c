@@ -13,6 +13,13 @@ enum { GDT_CODE = 2, GDT_DATA = 3, GDT_TSS = 4, GDT_ENTRIES = 6 };
 #define ATTR_DATA   0xc093u
 #define ATTR_TSS    0x008bu /* 32-bit (or 64-bit), busy */
 
+#define MTRR_ENABLE      BIT(11)
+#define MTRR_WRITE_BACK  6u
+#define APIC_SVR_ENABLE  BIT(8)
+#define APIC_MODE_NMI    0x400u
+#define APIC_MODE_EXTINT 0x700u
+enum { LVT_LINT0 = 4, LVT_LINT1 = 5 };
+
 static u64 enter_descriptor(u32 attr, u32 limit)
 {
 	u64 raw = attr & SEG_ATTR_G ? limit >> 12 : limit;
@@ -77,6 +84,19 @@ static void enter_paging(struct mem *m, struct cpu_state *cpu)
 	cpu->cr0 |= CR0_PG;
 }
 
+/*
+ * What firmware leaves behind on the boot processor: all memory write-back
+ * (a kernel distrusts the PAT where the MTRRs are off), and the local APIC in
+ * virtual wire mode, so that the 8259 and NMI reach the processor.
+ */
+static void enter_firmware(struct cpu_state *cpu)
+{
+	cpu->mtrr_def_type = MTRR_ENABLE | MTRR_WRITE_BACK;
+	cpu->lapic.svr = APIC_SVR_ENABLE | 0xff;
+	cpu->lapic.lvt[LVT_LINT0] = APIC_MODE_EXTINT;
+	cpu->lapic.lvt[LVT_LINT1] = APIC_MODE_NMI;
+}
+
 void boot_enter(struct mem *m, const struct boot_entry *b,
 		struct cpu_state *cpu)
 {
@@ -95,5 +115,6 @@ void boot_enter(struct mem *m, const struct boot_entry *b,
 	enter_segments(m, is64, cpu);
 	if (is64)
 		enter_paging(m, cpu);
+	enter_firmware(cpu);
 	cpu->mp_state = MP_RUNNABLE;
 }
