@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Disk backends: what stands behind a block device. A raw file or block
+ * device, a copy-on-write overlay over another disk; formats and protocols
+ * can follow.
+ *
+ * Life: a function that opens makes the disk, disk_start() binds it to the
+ * loop on whose thread everything else happens, disk_free() ends it when no
+ * request is under way. Requests are asynchronous and in no order among each
+ * other; a flush covers the writes that were done before it was submitted.
+ */
+#ifndef BACKEND_DISK_H
+#define BACKEND_DISK_H
+
+#include <sys/uio.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/types.h"
+
+#define DISK_SECTOR 512u
+
+enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_ZERO };
+
+struct disk_req {
+	enum disk_op op;
+	bool sync;         /* write: on stable storage before it is done */
+	bool unmap;        /* zero: may free the space */
+	u64 off, len;      /* bytes, whole sectors, inside the disk */
+	struct iovec *iov; /* read, write: len bytes; used up by the backend */
+	unsigned niov;
+	/* 0 or -errno. Also called from within disk_submit(). */
+	void (*done)(struct disk_req *r, int rc);
+	/* What follows is the backend's. */
+	struct disk_req *next;
+	int fd, rc;
+	struct iovec zero;
+};
+
+struct disk;
+
+struct disk_ops {
+	int (*start)(struct disk *d, struct loop *l, struct err *e);
+	void (*submit)(struct disk *d, struct disk_req *r);
+	void (*kick)(struct disk *d); /* NULL-able */
+	void (*free)(struct disk *d); /* all but the struct */
+};
+
+struct disk {
+	const struct disk_ops *ops;
+	u64 size;            /* bytes, whole sectors */
+	u32 block, physical; /* bytes: smallest unit, best unit */
+	bool readonly;
+	/* After one or more done() that did not come from disk_submit(). */
+	void (*settled)(void *arg);
+	void *settled_arg;
+};
+
+int disk_start(struct disk *d, struct loop *l, struct err *e);
+void disk_submit(struct disk *d, struct disk_req *r);
+/* The end of a batch of submits: now go. */
+void disk_kick(struct disk *d);
+void disk_free(struct disk *d);
+
+/* The pieces of iov that make up [skip, skip + len); returns their number. */
+unsigned disk_iov_slice(struct iovec *out, const struct iovec *iov, unsigned n,
+			u64 skip, u64 len);
+
+/*
+ * A file or block device. Writable: locked against every other user; read-only:
+ * against writers. -EBUSY if another has it.
+ */
+struct disk *disk_raw_open(const char *path, bool readonly, struct err *e);
+/* Takes over fd; no lock. */
+struct disk *disk_raw_new(int fd, u64 size, struct err *e);
+
+/*
+ * A private writable view of base, which is taken over (also on failure) and
+ * never written. What is written lives in an unlinked sparse file in dir
+ * (NULL: $TMPDIR or /var/tmp), or in memory where there is none, and is gone
+ * with the disk.
+ */
+struct disk *disk_overlay_new(struct disk *base, const char *dir,
+			      struct err *e);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A file or block device as it is. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backend/disk_aio.h"
+#include "base/log.h"
+
+struct raw {
+	struct disk d;
+	int fd;
+	struct aio aio;
+};
+
+static void raw_settled(void *arg)
+{
+	struct raw *w = arg;
+
+	if (w->d.settled)
+		w->d.settled(w->d.settled_arg);
+}
+
+static int raw_start(struct disk *d, struct loop *l, struct err *e)
+{
+	struct raw *w = (struct raw *)d;
+
+	return aio_init(&w->aio, l, raw_settled, w, e);
+}
+
+static void raw_submit(struct disk *d, struct disk_req *r)
+{
+	struct raw *w = (struct raw *)d;
+
+	r->fd = w->fd;
+	aio_submit(&w->aio, r);
+}
+
+static void raw_kick(struct disk *d)
+{
+	aio_kick(&((struct raw *)d)->aio);
+}
+
+static void raw_free(struct disk *d)
+{
+	struct raw *w = (struct raw *)d;
+
+	aio_fini(&w->aio);
+	close(w->fd);
+}
+
+static const struct disk_ops raw_ops = {
+	.start = raw_start,
+	.submit = raw_submit,
+	.kick = raw_kick,
+	.free = raw_free,
+};
+
+struct disk *disk_raw_new(int fd, u64 size, struct err *e)
+{
+	struct raw *w = calloc(1, sizeof(*w));
+
+	if (!w) {
+		close(fd);
+		err_set(e, -ENOMEM, "no memory for a disk");
+		return NULL;
+	}
+	w->fd = fd;
+	w->d.ops = &raw_ops;
+	w->d.size = ALIGN_DOWN(size, (u64)DISK_SECTOR);
+	w->d.block = DISK_SECTOR;
+	w->d.physical = PAGE_SIZE;
+	return &w->d;
+}
+
+/* Locks of the open file: they end with it, however the process ends. */
+static int raw_lock(int fd, const char *path, bool readonly, struct err *e)
+{
+	struct flock lock = {
+		.l_type = readonly ? F_RDLCK : F_WRLCK,
+		.l_whence = SEEK_SET,
+	};
+
+	if (!fcntl(fd, F_OFD_SETLK, &lock))
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		return err_set(e, -EBUSY,
+			       "disk %s is in use by another virtual machine",
+			       path);
+	log_warn("disk %s cannot be locked; take care", path);
+	return 0;
+}
+
+static int raw_measure(int fd, const char *path, u64 *size, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return err_errno(e, -errno, "disk %s", path);
+	if (S_ISDIR(st.st_mode))
+		return err_set(e, -EISDIR, "disk %s is a directory", path);
+	if (S_ISBLK(st.st_mode)) {
+		if (ioctl(fd, BLKGETSIZE64, size))
+			return err_errno(e, -errno, "size of disk %s", path);
+	} else if (S_ISREG(st.st_mode)) {
+		*size = (u64)st.st_size;
+	} else {
+		return err_set(e, -ENOTBLK,
+			       "disk %s is neither a file nor a block device",
+			       path);
+	}
+	if (*size < DISK_SECTOR)
+		return err_set(e, -EINVAL, "disk %s is empty", path);
+	return 0;
+}
+
+struct disk *disk_raw_open(const char *path, bool readonly, struct err *e)
+{
+	/* O_NONBLOCK: a FIFO must not hold us up */
+	int fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC |
+				    O_NOCTTY | O_NONBLOCK);
+	struct disk *d;
+	u64 size;
+
+	if (fd < 0) {
+		err_errno(e, -errno, "cannot open disk %s", path);
+		return NULL;
+	}
+	if (raw_measure(fd, path, &size, e) ||
+	    raw_lock(fd, path, readonly, e)) {
+		close(fd);
+		return NULL;
+	}
+	if (size % DISK_SECTOR)
+		log_warnx("disk %s: its last %u bytes are no whole sector",
+			  path, (unsigned)(size % DISK_SECTOR));
+	d = disk_raw_new(fd, size, e);
+	if (d)
+		d->readonly = readonly;
+	return d;
+}
