@@ -46,6 +46,7 @@ struct kvm_vcpu {
 	bool unfinished;     /* KVM has to complete the last exit's access */
 	struct kvm_dirty_gfn *ring; /* NULL: no dirty ring */
 	u32 ring_next;
+	u64 arch_capabilities; /* IA32_ARCH_CAPABILITIES; 0: none */
 };
 
 struct kvm_engine {
