@@ -74,6 +74,7 @@ struct soft_simd {
 
 	bool trap_ready;
 	bool x87_made[X87_THUNKS];
+	bool feature[FEATURES]; /* shown to the guest */
 	struct codebuf code;
 	struct thunk *thunk; /* [THUNKS]; 0 is not used */
 	unsigned thunks;

@@ -3,113 +3,13 @@
  * Every SIMD, MMX and x87 row of the opcode table against the real CPU: the
  * same bytes run natively from, and through a handler on, the same registers
  * and memory, and everything that comes out is compared, faults too.
- *
- * No MMU: guest linear addresses are host addresses, and the access functions
- * below are what this test needs of them.
  */
 #define _GNU_SOURCE
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <ucontext.h>
 
-#include <cmocka.h>
-
-#include "cpu/soft/simd_priv.h"
+#include "cpu/soft/simd_bed.h"
 #include "cpu/x86/optable.h"
-
-/* ---- The outside of the SIMD files ---- */
-
-static u8 *test_page; /* two pages, then one without access */
-static struct tlb_entry test_tlb[TLB_SIZE];
-static bool test_slow; /* make soft_host() miss */
-
-NORETURN void soft_fault(struct soft_vcpu *v, u8 vector)
-{
-	v->fault_vector = vector;
-	siglongjmp(v->fault_env, 1);
-}
-
-NORETURN void soft_fault_err(struct soft_vcpu *v, u8 vector, u32 error)
-{
-	v->fault_error = error;
-	soft_fault(v, vector);
-}
-
-static void test_access(struct soft_vcpu *v, gva_t lin, u64 n)
-{
-	if (lin < (u64)test_page || lin + n > (u64)test_page + 2 * PAGE_SIZE)
-		soft_fault(v, VEC_PF);
-}
-
-u64 mmu_ld(struct soft_vcpu *v, gva_t lin, unsigned size, bool sys)
-{
-	(void)sys;
-	test_access(v, lin, size);
-	return host_ld((void *)lin, size);
-}
-
-void mmu_st(struct soft_vcpu *v, gva_t lin, unsigned size, u64 val, bool sys)
-{
-	(void)sys;
-	test_access(v, lin, size);
-	host_st((void *)lin, size, val);
-}
-
-void soft_ld_bytes(struct soft_vcpu *v, gva_t lin, void *buf, u64 n)
-{
-	test_access(v, lin, n);
-	memcpy(buf, (void *)lin, n);
-}
-
-void soft_st_bytes(struct soft_vcpu *v, gva_t lin, const void *buf, u64 n)
-{
-	test_access(v, lin, n);
-	memcpy((void *)lin, buf, n);
-}
-
-void *mmu_host(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access)
-{
-	(void)v;
-	(void)access;
-	if (test_slow || lin < (u64)test_page ||
-	    lin + n > (u64)test_page + 2 * PAGE_SIZE)
-		return NULL;
-	return (void *)lin;
-}
-
-void soft_probe(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access)
-{
-	(void)access;
-	test_access(v, lin, n);
-}
-
-gva_t mmu_lin(struct soft_vcpu *v, unsigned seg, u64 off, u64 size,
-	      enum mmu_access access)
-{
-	(void)seg;
-	(void)size;
-	(void)access;
-	if (!lin_canonical(off))
-		soft_fault_err(v, VEC_GP, 0);
-	return off;
-}
-
-u64 soft_ea(const struct soft_vcpu *v, const struct insn *i)
-{
-	u64 ea = (u64)(s64)i->disp;
-
-	if (i->base < 16)
-		ea += v->gpr[i->base];
-	if (i->index < 16)
-		ea += v->gpr[i->index] << i->scale;
-	return ea;
-}
 
 /* ---- The real CPU ---- */
 
@@ -251,14 +151,10 @@ static void soft_to_regs(struct soft_vcpu *v, struct regs *r)
 static void soft_run_insn(struct soft_vcpu *v, struct regs *r,
 			  const struct insn *i)
 {
-	r->vector = -1;
 	memcpy(test_page, r->mem, TEST_MEM);
 	v->simd->trap_ready = false;
 	soft_from_regs(v, r);
-	if (!sigsetjmp(v->fault_env, 0))
-		i->fn(v, i);
-	else
-		r->vector = v->fault_vector;
+	r->vector = test_run(v, i);
 	soft_to_regs(v, r);
 	memcpy(r->mem, test_page, TEST_MEM);
 }
@@ -710,28 +606,22 @@ static void test_rows(void **state)
 static int machine_init(void **state)
 {
 	struct machine *m = aligned_alloc(64, ALIGN_UP(sizeof(*m), 64));
-	struct soft_vcpu *v =
-		aligned_alloc(64, ALIGN_UP(sizeof(struct soft_vcpu), 64));
 
-	if (!m || !v)
+	if (!m)
 		return -1;
 	memset(m, 0, sizeof(*m));
-	memset(v, 0, sizeof(*v));
-	test_page = mmap(NULL, 3 * PAGE_SIZE, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	mprotect(test_page + 2 * PAGE_SIZE, PAGE_SIZE, PROT_NONE);
-	for (unsigned k = 0; k < TLB_SIZE; k++)
-		test_tlb[k].tag_read = test_tlb[k].tag_write = TLB_NONE;
-	v->tlb = test_tlb;
-	v->mode = MODE_CS64 | MODE_PE | MODE_LMA | MODE_PG | MODE_CPL3;
-	v->cpl = 3;
-	v->cr0 = CR0_PE | CR0_NE | CR0_MP;
-	v->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
-	v->xcr0 = 7;
-	m->v = v;
-	if (codebuf_init(&native_code, 4096, NULL) || simd_init(v, NULL))
-		return -1;
+	m->v = test_vcpu_new();
 	*state = m;
+	return codebuf_init(&native_code, 4096, NULL);
+}
+
+static int machine_fini(void **state)
+{
+	struct machine *m = *state;
+
+	test_vcpu_free(m->v);
+	free(m);
+	codebuf_fini(&native_code);
 	return 0;
 }
 
@@ -747,5 +637,5 @@ int main(int argc, char **argv)
 		test_only = *argv[2] ? argv[2] : NULL;
 	if (argc > 3)
 		test_seed = strtoull(argv[3], NULL, 0);
-	return cmocka_run_group_tests(tests, machine_init, NULL);
+	return cmocka_run_group_tests(tests, machine_init, machine_fini);
 }
