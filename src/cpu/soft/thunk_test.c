@@ -355,7 +355,7 @@ static bool encode_x87(struct encoding *e, const struct op_row *o)
 static void encode(struct encoding *e, const struct op_row *o)
 {
 	u8 *p = e->bytes;
-	unsigned w = row_choice(o, KEY_W, 0), reg, rm, vreg = 0, l;
+	unsigned w, reg, rm, vreg = 0, l;
 	bool gpr_reg = row_operand(o, OPK_G), gpr_rm = row_operand(o, OPK_E);
 	unsigned fixed = o->sel >> 16;
 
