@@ -40,12 +40,12 @@ static const struct cpuid_want cpuid_wants[] = {
 		       B(9) | B(11) | B(12) | B(13) | B(14) | B(15) | B(16) |
 		       B(17) | B(19) | B(23) | B(24) | B(25) | B(26) | B(27),
 	} },
-	/* FSGSBASE TSC_ADJUST BMI1 AVX2 SMEP BMI2 ERMS INVPCID RDSEED ADX
-	 * SMAP CLFLUSHOPT CLWB SHA; UMIP RDPID; FSRM SPEC_CTRL STIBP
-	 * ARCH_CAPABILITIES SSBD */
+	/* FSGSBASE TSC_ADJUST BMI1 AVX2 FDP_EXCPTN_ONLY SMEP BMI2 ERMS INVPCID
+	 * ZERO_FCS_FDS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA; UMIP RDPID; FSRM
+	 * SPEC_CTRL STIBP ARCH_CAPABILITIES SSBD */
 	[WANT_7] = { 7, 0, {
-		.ebx = B(0) | B(1) | B(3) | B(5) | B(7) | B(8) | B(9) | B(10) |
-		       B(18) | B(19) | B(20) | B(23) | B(24) | B(29),
+		.ebx = B(0) | B(1) | B(3) | B(5) | B(6) | B(7) | B(8) | B(9) |
+		       B(10) | B(13) | B(18) | B(19) | B(20) | B(23) | B(24) | B(29),
 		.ecx = B(2) | B(22),
 		.edx = B(4) | B(26) | B(27) | B(29) | B(31),
 	} },
