@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "bus/pci.h"
+#include "bus/virtio_pci.h"
 #include "device/acpi_pm.h"
 #include "device/debug_port.h"
 #include "device/fw_cfg.h"
@@ -384,6 +385,11 @@ void pc_free(struct pc *pc)
 	if (pc->pio)
 		io_space_free(pc->pio);
 	free(pc);
+}
+
+int pc_add_virtio(struct pc *pc, struct virtio *v, struct err *e)
+{
+	return virtio_pci_add(pc->pci, 0, v, &pc->devs, e);
 }
 
 struct apic_bus *pc_apics(struct pc *pc)

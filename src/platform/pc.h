@@ -16,6 +16,7 @@
 #include "platform/pc_map.h"
 
 struct pc;
+struct virtio;
 
 /* What the guest does to the machine as a whole. */
 enum pc_event {
@@ -48,6 +49,9 @@ int pc_memory(struct mem *m, u64 size, struct err *e);
 
 struct pc *pc_new(const struct pc_config *c, struct err *e);
 void pc_free(struct pc *pc);
+
+/* Puts a virtio device into the next PCI slot; takes v over in any case. */
+int pc_add_virtio(struct pc *pc, struct virtio *v, struct err *e);
 
 /* For struct engine_config; machine is the struct pc. */
 extern const struct cpu_ops pc_cpu_ops;

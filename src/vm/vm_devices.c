@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the configuration adds to the bare board. */
 #include <errno.h>
+#include <stdio.h>
 
+#include "device/virtio_blk.h"
 #include "vm/vm_console.h"
 #include "vm/vm_priv.h"
 
@@ -31,12 +33,33 @@ void vm_parts_fini(struct vm_parts *p)
 		chr_free(p->ports[i].chr);
 }
 
+static int vm_add(struct vm *vm, struct virtio *v, struct err *e)
+{
+	return v ? pc_add_virtio(vm->pc, v, e) : -ENODEV;
+}
+
+static int vm_add_disk(struct vm *vm, unsigned n, struct err *e)
+{
+	const struct vm_disk *c = &vm->config.disks[n];
+	struct disk *d = disk_raw_open(c->path, c->readonly || c->overlay, e);
+	char serial[20];
+
+	if (d && c->overlay)
+		d = disk_overlay_new(d, NULL, e);
+	if (!d)
+		return -EIO;
+	snprintf(serial, sizeof(serial), "disk%u", n);
+	return vm_add(vm, vblk_new(&vm->mem, d, vm->config.cpus, serial, e), e);
+}
+
 int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e)
 {
-	(void)vm;
+	int rc = 0;
+
 	(void)p;
-	(void)e;
-	return 0;
+	for (unsigned i = 0; !rc && i < vm->config.ndisks; i++)
+		rc = vm_add_disk(vm, i, e);
+	return rc;
 }
 
 void vm_console_resized(struct vm *vm)
