@@ -57,11 +57,16 @@ enum {
 
 struct soft_engine {
 	struct engine engine;
-	struct cpuid_model cpuid;          /* immutable */
-	u64 tsc_hz;                        /* immutable */
-	unsigned phys_bits;                /* immutable */
-	pthread_mutex_t lock;              /* cpus[]; lock order: alone */
+	struct cpuid_model cpuid; /* immutable */
+	u64 tsc_hz;               /* immutable */
+	u64 tsc_base;         /* host TSC when the engine was made; immutable */
+	u64 tsc_offset;       /* of the boot processor; its thread */
+	unsigned phys_bits;   /* immutable */
+	pthread_mutex_t lock; /* cpus[]; lock order: alone */
 	struct soft_vcpu *cpus[SOFT_CPUS]; /* by id; atomic pointers */
+	struct code_world *code;
+	struct loop *loop; /* runs the APIC timers, on loop_thread */
+	pthread_t loop_thread;
 	pthread_mutex_t split; /* held by atomics across pages or on MMIO */
 };
 
@@ -113,6 +118,9 @@ struct soft_vcpu {
 	u8 delivering, delivering_vector;
 	u32 db_pending; /* DR6 bits of a #DB trap due after this insn */
 	u32 running;    /* atomic; inside vcpu_run(): answers attention */
+	u32 halted;     /* atomic; its thread sleeps on attention */
+	u64 timer_deadline, timer_armed; /* atomic; clock_ns(), 0: none */
+	struct loop_timer *timer;
 	u32 flush_req, flush_done; /* atomic; revocations asked, answered */
 
 	/* Each file's private parts, made by its own x_init(). */
