@@ -8,9 +8,11 @@
 
 /* Folders of the engines come after this one, so no header of theirs here. */
 extern const struct engine_class kvm_engine;
+extern const struct engine_class soft_engine;
 
 const struct engine_class *const engine_classes[] = {
 	&kvm_engine,
+	&soft_engine,
 	NULL,
 };
 
