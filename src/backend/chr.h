@@ -26,8 +26,9 @@ struct chr_ops {
 struct chr {
 	const struct chr_ops *ops;
 	/* Receiver, set by the device. input() returns how many bytes it
-	 * took; room() is called by the device (chr_input_ready) when it can
-	 * take more. Loop thread. */
+	 * took; n = 0 says, once or more often, that no more will come; room()
+	 * is called by the device (chr_input_ready) when it can take more. Loop
+	 * thread. */
 	size_t (*input)(void *arg, const u8 *buf, size_t n);
 	void *input_arg;
 	void (*room)(struct chr *c); /* set by the backend; may be NULL */

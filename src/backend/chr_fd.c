@@ -235,6 +235,8 @@ static bool chr_fd_deliver(struct chr_fd *c)
 		n = input(c->chr.input_arg, c->input, c->held);
 	c->held -= n;
 	memmove(c->input, c->input + n, c->held);
+	if (input && !c->held && c->eof)
+		input(c->chr.input_arg, c->input, 0);
 	return !c->held;
 }
 
@@ -251,6 +253,7 @@ static void chr_fd_readable(void *arg, u32 events)
 	if (n <= 0) {
 		c->eof = true;
 		loop_fd_events(c->in_watch, 0);
+		chr_fd_deliver(c);
 		return;
 	}
 	c->held = chr_fd_unescape(c, raw, (size_t)n);
@@ -271,8 +274,7 @@ static void chr_fd_room(struct chr *chr)
 {
 	struct chr_fd *c = (struct chr_fd *)chr;
 
-	if (c->in_watch)
-		loop_timer_arm(c->resume, 1);
+	loop_timer_arm(c->resume, 1);
 }
 
 /* ---- life ---- */
@@ -354,6 +356,7 @@ struct chr *chr_fd_new(struct loop *l, int in_fd, int out_fd,
 	c->escape_arg = arg;
 	c->in = c->out = (struct chr_end){.fd = -1, .restore = -1};
 	pthread_mutex_init(&c->lock, NULL);
+	c->eof = in_fd < 0;
 	rc = chr_end_open(&c->in, in_fd, O_RDONLY);
 	if (!rc)
 		rc = chr_end_open(&c->out, out_fd, O_WRONLY);
