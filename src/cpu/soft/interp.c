@@ -130,6 +130,7 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 	if (sigsetjmp(v->fault_env, 0))
 		interp_faulted(v);
 	rc = interp_loop(v);
+	simd_leave(v);
 	v->vcpu.stat[VCPU_STAT_INSNS] = v->insns;
 	return rc;
 }

@@ -204,6 +204,7 @@ static void mmx_run(struct soft_vcpu *v, const struct insn *i)
 	if (mmx_has_xmm(&op_rows[i->row]))
 		simd_enter_sse(v);
 	if (!mmx_touches_x87(i)) {
+		x87_sync(v); /* the thunk ends with EMMS */
 		simd_run(v, i, t);
 		return;
 	}

@@ -65,6 +65,14 @@ struct thunk {
 #define X87_THUNKS    640
 #define SIMD_BOUNCE   1024
 
+/* x87_live.c */
+struct x87_state {
+	bool live;   /* in the host's x87; v->xsave has FCW and FSW only */
+	u16 fop;     /* the last computing instruction, and where it and its */
+	u64 rip, ea; /* memory operand are: recorded if the CPU does so */
+	u8 image[512] __attribute__((aligned(64)));
+};
+
 struct soft_simd {
 	/* Used by generated code, at fixed offsets. */
 	u32 mxcsr_run; /* guest's control bits, masks as the run needs them */
@@ -82,6 +90,7 @@ struct soft_simd {
 	struct thunk slow; /* remade for each run once thunk[] is full */
 	u8 *slow_code, *x87_code;
 	u64 slow_runs;
+	struct x87_state x87;
 	u8 bounce[SIMD_BOUNCE] __attribute__((aligned(64)));
 };
 
@@ -105,6 +114,9 @@ insn_fn *x87_bind(struct soft_vcpu *v, struct insn *i, const u8 *bytes);
 
 void x87_init(struct soft_simd *s);
 void simd_init_components(struct soft_vcpu *v, u64 bits);
+/* x87 state to v->xsave, if it is live; and to be forgotten. */
+void x87_sync(struct soft_vcpu *v);
+void x87_drop(struct soft_vcpu *v);
 /* After the x87 part was loaded from outside: ES and B follow from the rest. */
 void x87_clean(struct soft_vcpu *v);
 

@@ -26,6 +26,7 @@ u64 simd_xinuse(struct soft_vcpu *v)
 {
 	u64 bits = 0;
 
+	x87_sync(v);
 	if (!state_x87_init(v))
 		bits |= XF_X87;
 	if (!state_zero(v->xsave + FX_XMM, 256))
@@ -52,12 +53,18 @@ void simd_loaded(struct soft_vcpu *v)
 {
 	u64 bv = xs64(v, XS_HEADER);
 
+	x87_drop(v);
 	simd_init_components(v, ~bv & XF_ALL);
 	/* MXCSR is there whenever SSE or AVX is; else it is initial too. */
 	if (!(bv & (XF_SSE | XF_AVX)) || xs32(v, FX_MXCSR) & ~MXCSR_VALID)
 		xs_set32(v, FX_MXCSR, MXCSR_INIT);
 	x87_clean(v);
 	simd_mxcsr_changed(v);
+}
+
+void simd_leave(struct soft_vcpu *v)
+{
+	x87_sync(v);
 }
 
 void simd_saved(struct soft_vcpu *v)
@@ -75,6 +82,7 @@ void simd_reset(struct soft_vcpu *v, bool init)
 {
 	if (init) /* x87, SSE and AVX state is kept (SDM table 10-1) */
 		return;
+	x87_drop(v);
 	memset(v->xsave, 0, sizeof(v->xsave));
 	simd_init_components(v, XF_ALL);
 	/* RESET, unlike FNINIT: FCW 40h, tag word 5555h, all +0.0 */

@@ -8,6 +8,7 @@
 
 static struct soft_vcpu *vcpu;
 static struct insn insn;
+static bool stay_live; /* x87 state may stay in the host's x87 */
 
 static int setup(void **state)
 {
@@ -35,13 +36,18 @@ static enum decode_mode decode_mode(void)
 /* Runs the instruction; the vector of its fault, or -1. */
 static int run_bytes(const u8 *bytes, unsigned n)
 {
+	int vector;
+
 	assert_int_equal(insn_decode(&insn, bytes, n, decode_mode()),
 			 DECODE_OK);
 	assert_int_equal(insn.len, n);
 	if (insn.op == OP_INVALID)
 		return VEC_UD;
 	insn.fn = simd_bind(vcpu, &insn, bytes);
-	return test_run(vcpu, &insn);
+	vector = test_run(vcpu, &insn);
+	if (!stay_live)
+		simd_leave(vcpu);
+	return vector;
 }
 
 #define RUN(...) \

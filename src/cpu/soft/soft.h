@@ -230,6 +230,7 @@ int simd_init(struct soft_vcpu *v, struct err *e);
 void simd_fini(struct soft_vcpu *v);
 void simd_loaded(struct soft_vcpu *v);
 void simd_saved(struct soft_vcpu *v);
+void simd_leave(struct soft_vcpu *v); /* its thread leaves vcpu_run() */
 u64 simd_xinuse(struct soft_vcpu *v); /* XGETBV with ECX 1, before XCR0 */
 void simd_reset(struct soft_vcpu *v, bool init); /* INIT keeps nearly all */
 

@@ -118,11 +118,13 @@ static void native_host_state(void)
 
 static void native_run(struct regs *r, const u8 *code)
 {
+	static const int sigs[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS};
 	void (*fn)(struct regs *) = (void (*)(struct regs *))code;
 
 	r->vector = -1;
 	native_regs = r;
-	sigaction(SIGFPE, &native_action, NULL);
+	for (unsigned k = 0; k < ARRAY_LEN(sigs); k++)
+		sigaction(sigs[k], &native_action, NULL);
 	if (!sigsetjmp(native_env, 1))
 		fn(r);
 	native_regs = NULL;
@@ -143,6 +145,7 @@ static void soft_from_regs(struct soft_vcpu *v, const struct regs *r)
 static void soft_to_regs(struct soft_vcpu *v, struct regs *r)
 {
 	memcpy(r->gpr, v->gpr, sizeof(r->gpr));
+	x87_sync(v);
 	memcpy(r->xsave, v->xsave, sizeof(r->xsave));
 	r->flags = v->rflags | (v->fl >> 8 & RFLAGS_ARITH) |
 		   (v->fl & 1 ? RFLAGS_OF : 0);
@@ -572,13 +575,9 @@ static const char *test_only;
 
 static void test_rows(void **state)
 {
-	static const int sigs[] = {SIGILL, SIGSEGV, SIGBUS};
 	struct machine *m = *state;
 	unsigned long before;
 	unsigned bad = 0, rows = 0;
-
-	for (unsigned k = 0; k < ARRAY_LEN(sigs); k++)
-		sigaction(sigs[k], &native_action, NULL);
 
 	for (unsigned r = 1; r < op_row_count; r++) {
 		const struct op_row *o = &op_rows[r];
@@ -601,6 +600,124 @@ static void test_rows(void **state)
 		      rows, m->cases, m->faults, m->v->simd->thunks);
 	assert_int_equal(bad, 0);
 	assert_true(m->cases > 10000 || test_only);
+}
+
+/* ---- Sequences: x87 and MMX state stays in the CPU between them ---- */
+
+#define SEQUENCE 6
+
+struct sequence {
+	u8 bytes[SEQUENCE * 16];
+	unsigned len;
+	struct insn insn[SEQUENCE];
+	unsigned at[SEQUENCE];
+	u16 flags_undef;
+};
+
+static const struct op_row *sequence_row(void)
+{
+	for (;;) {
+		const struct op_row *o =
+			&op_rows[1 + rnd() % (op_row_count - 1)];
+
+		if (o->op == OP_FXSAVE || o->op == OP_FXRSTOR)
+			return o;
+		if (o->attr & OPA_MMX && !(rnd() & 3) && o->op != OP_MASKMOVQ)
+			return o;
+		if (o->attr & OPA_X87)
+			return o;
+	}
+}
+
+static void sequence_make(struct machine *m, struct sequence *q)
+{
+	q->len = q->flags_undef = 0;
+	for (unsigned k = 0; k < SEQUENCE;) {
+		const struct op_row *o = sequence_row();
+		struct insn *i = &q->insn[k];
+		struct encoding e;
+
+		encode(&e, o);
+		if (insn_decode(i, e.bytes, e.len, DECODE_64) != DECODE_OK ||
+		    i->op != o->op || i->len != e.len)
+			continue;
+		if ((o->attr & OPA_GPR_DST) && i->reg == 3)
+			continue; /* rbx is the address */
+		if (row_operand(o, OPK_E) && i->rm == 3)
+			continue;
+		i->fn = simd_bind(m->v, i, e.bytes);
+		q->at[k++] = q->len;
+		memcpy(q->bytes + q->len, e.bytes, e.len);
+		q->len += e.len;
+		q->flags_undef |= o->flags_undef;
+	}
+}
+
+static void sequence_soft(struct machine *m, const struct sequence *q, u64 rip)
+{
+	struct soft_vcpu *v = m->v;
+	struct regs *r = &m->soft;
+
+	memcpy(test_page, r->mem, TEST_MEM);
+	v->simd->trap_ready = false;
+	soft_from_regs(v, r);
+	r->vector = -1;
+	for (unsigned k = 0; k < SEQUENCE && r->vector == -1; k++) {
+		v->rip = rip + q->at[k];
+		r->vector = test_run(v, &q->insn[k]);
+	}
+	soft_to_regs(v, r);
+	memcpy(r->mem, test_page, TEST_MEM);
+}
+
+static bool sequence_case(struct machine *m)
+{
+	struct op_row o = {0};
+	struct sequence q;
+	u8 *code, *at;
+
+	sequence_make(m, &q);
+	random_regs(&m->in);
+	if (rnd() & 3) /* mostly without errors, or none gets far */
+		memset(m->in.xsave + FX_FSW, 0, 1);
+	m->in.gpr[3] = (u64)test_page + 64 - 0x10;
+	test_slow = rnd() & 1;
+	codebuf_reset(&native_code);
+	code = codebuf_alloc(&native_code, 512, 64);
+	at = native_emit(code, q.bytes, q.len);
+	m->native = m->soft = m->in;
+	memcpy(test_page, m->in.mem, TEST_MEM);
+	native_run(&m->native, codebuf_exec(&native_code, code));
+	memcpy(m->native.mem, test_page, TEST_MEM);
+	sequence_soft(m, &q, (u64)codebuf_exec(&native_code, at));
+	m->cases++;
+	o.flags_undef = q.flags_undef;
+	blank(&m->native, &o);
+	blank(&m->soft, &o);
+	if (m->native.vector != -1 && m->native.vector == m->soft.vector) {
+		m->faults++;
+		return true;
+	}
+	if (!memcmp(&m->native, &m->soft, sizeof(m->soft)))
+		return true;
+	for (unsigned k = 0; k < SEQUENCE; k++)
+		print_error("%s%s ", op_rows[q.insn[k].row].name,
+			    q.insn[k].mem ? "(mem)" : "");
+	print_error("vector native %d soft %d%s\n", m->native.vector,
+		    m->soft.vector, test_slow ? " slow" : "");
+	dump("differences", &m->native, &m->soft);
+	return false;
+}
+
+static void test_sequences(void **state)
+{
+	struct machine *m = *state;
+
+	m->cases = m->faults = 0;
+	for (unsigned k = 0; k < 500 * test_rounds; k++)
+		assert_true(sequence_case(m));
+	print_message("%lu sequences, %lu with a fault\n", m->cases, m->faults);
+	assert_true(m->faults < m->cases / 2);
 }
 
 static int machine_init(void **state)
@@ -629,6 +746,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_sequences),
 	};
 
 	if (argc > 1)

@@ -46,6 +46,7 @@ static void x87_fnclex(struct soft_vcpu *v, const struct insn *i)
 {
 	(void)i;
 	x87_enter(v, false);
+	x87_sync(v);
 	xs_set16(v, FX_FSW, xs16(v, FX_FSW) & 0x7f00);
 }
 
@@ -144,10 +145,13 @@ static void x87_store_env(struct soft_vcpu *v, const struct insn *i)
 	x87_enter(v, false);
 	lin = env_lin(v, i, MMU_WRITE);
 	soft_probe(v, lin, i->memsize, MMU_WRITE);
+	x87_sync(v);
 	p = (struct env_pointers){.fip = (u32)xs64(v, FX_FIP),
 				  .fdp = (u32)xs64(v, FX_FDP),
 				  .fop = xs16(v, FX_FOP)};
-	x87_call(v, i, env);
+	x87_alone(v, i, env);
+	if (i->op == OP_FNSAVE)
+		x87_clear_pointers(v);
 	env_put_pointers(env, size, env_real_format(v), &p);
 	soft_st_bytes(v, lin, env, i->memsize);
 }
@@ -164,7 +168,10 @@ static void x87_load_env(struct soft_vcpu *v, const struct insn *i)
 	lin = env_lin(v, i, MMU_READ);
 	soft_ld_bytes(v, lin, env, i->memsize);
 	p = env_get_pointers(env, size, env_real_format(v));
-	x87_call(v, i, env);
+	x87_sync(v);
+	/* Nothing may be pending that the CPU would want to raise before. */
+	xs_set16(v, FX_FSW, xs16(v, FX_FSW) & 0x7f00);
+	x87_alone(v, i, env);
 	xs_set64(v, FX_FIP, p.fip);
 	xs_set64(v, FX_FDP, p.fdp);
 	xs_set16(v, FX_FOP, p.fop);

@@ -106,6 +106,7 @@ static void fx_enter(struct soft_vcpu *v)
 {
 	if (v->cr0 & (CR0_EM | CR0_TS))
 		soft_fault(v, VEC_NM);
+	x87_sync(v);
 }
 
 static gva_t area_lin(struct soft_vcpu *v, const struct insn *i, u64 size,
@@ -176,6 +177,7 @@ static void xs_enter(struct soft_vcpu *v)
 		soft_fault(v, VEC_UD);
 	if (v->cr0 & CR0_TS)
 		soft_fault(v, VEC_NM);
+	x87_sync(v);
 }
 
 /* The CPL is checked before CR0.TS. */
@@ -187,6 +189,7 @@ static void xs_enter_supervisor(struct soft_vcpu *v)
 		soft_fault_err(v, VEC_GP, 0);
 	if (v->cr0 & CR0_TS)
 		soft_fault(v, VEC_NM);
+	x87_sync(v);
 }
 
 /* Writes [from, to) of area. */
