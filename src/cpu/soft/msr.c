@@ -217,7 +217,7 @@ static const struct msr_row msr_rows[] = {
 	{ .first = MSR_TSC_ADJUST, .last = MSR_TSC_ADJUST,
 	  .field = FIELD(tsc_adjust), .write = msr_tsc_adjust_write },
 	{ .first = MSR_SPEC_CTRL, .last = MSR_SPEC_CTRL,
-	  .field = FIELD(spec_ctrl), .check = MSR_MASK, .mask = 7 },
+	  .field = FIELD(spec_ctrl), .check = MSR_MASK, .mask = 0x407 },
 	{ .first = MSR_PRED_CMD, .last = MSR_PRED_CMD, .write_ok = true },
 	{ .first = MSR_BIOS_SIGN_ID, .last = MSR_BIOS_SIGN_ID,
 	  .write = msr_ignore, .const_val = 1ull << 32 },

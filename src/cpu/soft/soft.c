@@ -60,6 +60,8 @@ static struct cpuid_regs soft_host_cpuid(void *arg, u32 leaf, u32 subleaf)
 		r.ebx |= BIT(0) | BIT(1) | BIT(7) | BIT(9) | BIT(10) | BIT(20);
 		r.ecx |= BIT(2) | BIT(22);
 		r.edx |= BIT(4) | BIT(26) | BIT(27) | BIT(29) | BIT(31);
+	} else if (leaf == 7 && subleaf == 2) {
+		r.edx |= BIT(4); /* BHI_CTRL */
 	} else if (leaf == 0x80000001) {
 		r.edx |= BIT(11) | BIT(20) | BIT(26) | BIT(27) | BIT(29);
 	} else if (leaf == 0x80000007) {

@@ -24,7 +24,7 @@ struct cpuid_want {
 
 #define B(n) (1u << (n))
 
-enum { WANT_1, WANT_7, WANT_D1, WANT_EXT1, WANT_EXT7 };
+enum { WANT_1, WANT_7, WANT_72, WANT_D1, WANT_EXT1, WANT_EXT7 };
 
 /* clang-format off */
 static const struct cpuid_want cpuid_wants[] = {
@@ -49,6 +49,9 @@ static const struct cpuid_want cpuid_wants[] = {
 		.ecx = B(2) | B(22),
 		.edx = B(4) | B(26) | B(27) | B(29) | B(31),
 	} },
+	/* BHI_CTRL: kernels that trust no BHI_NO bit set BHI_DIS_S once
+	 * instead of clearing branch history in each system call */
+	[WANT_72] = { 7, 2, { .edx = B(4) } },
 	/* XSAVEOPT XSAVEC XGETBV1 XSAVES */
 	[WANT_D1] = { 0xd, 1, { .eax = B(0) | B(1) | B(2) | B(3) } },
 	/* LAHF LZCNT PREFETCHW; SYSCALL NX PDPE1GB RDTSCP LM */
@@ -234,7 +237,7 @@ static void cpuid_string(struct cpuid_model *m, u32 leaf, const char *text)
 static void cpuid_basic(struct cpuid_model *m, const struct cpuid_regs *f,
 			unsigned cpus, u64 tsc_hz)
 {
-	struct cpuid_regs one = f[WANT_1];
+	struct cpuid_regs one = f[WANT_1], seven = f[WANT_7];
 
 	cpuid_one(m, 0, MAX_LEAF, 0x756e6547, 0x6c65746e, 0x49656e69);
 	one.eax = MODEL_EAX;
@@ -246,7 +249,9 @@ static void cpuid_basic(struct cpuid_model *m, const struct cpuid_regs *f,
 	cpuid_one(m, 2, 0x00feff01, 0xf0, 0, 0);
 	cpuid_caches(m, cpus);
 	cpuid_one(m, 6, B(2), 0, 0, 0); /* ARAT */
-	cpuid_add(m, 7, 0, true, f[WANT_7]);
+	seven.eax = f[WANT_72].edx ? 2 : 0;
+	cpuid_add(m, 7, 0, true, seven);
+	cpuid_add(m, 7, 2, true, f[WANT_72]);
 	cpuid_topology(m, 0xb, cpus);
 	cpuid_xsave(m, f);
 	cpuid_tsc(m, tsc_hz);
