@@ -4,8 +4,9 @@
  *
  * v->fl is what LAHF and SETO leave in AX: AL = OF, AH = SF ZF 0 AF 0 PF 1 CF.
  * So undefined flags come out as the host's CPU makes them. Instructions that
- * read flags, or leave some or (with certain operands) all of them alone, have
- * them put back first: OF by 127 + AL, the rest by SAHF.
+ * read flags, or leave some alone, have them put back first: OF by 127 + AL,
+ * the rest by SAHF. The others do not, which keeps them from waiting for the
+ * instruction before.
  *
  * All are macros or always-inline with constant size, so that each use becomes
  * one host instruction.
@@ -77,7 +78,7 @@ enum {
 		res_ = d_;                              \
 	}
 
-/* "op dst" with all flags in force before: INC, DEC, NEG. */
+/* "op dst" with CF in force before: INC, DEC, NEG. */
 #define FL_UNARY(op, size, dst, fl)                         \
 	({                                                  \
 		u64 res_;                                   \
@@ -101,54 +102,66 @@ enum {
 		res_ = d_;                          \
 	}
 
-/* "op %cl, dst" with all flags in force before: shifts and rotates. */
-#define FL_SHIFT(op, size, dst, count, fl)                         \
-	({                                                         \
-		u64 res_;                                          \
-		u16 fl_ = (fl);                                    \
-		switch (size) {                                    \
-		case 1: FL_SHIFT_(op "b", u8, dst, count) break;   \
-		case 2: FL_SHIFT_(op "w", u16, dst, count) break;  \
-		case 4: FL_SHIFT_(op "l", u32, dst, count) break;  \
-		default: FL_SHIFT_(op "q", u64, dst, count) break; \
-		}                                                  \
-		(fl) = fl_;                                        \
-		res_;                                              \
+/*
+ * "op %cl, dst"; count is not 0. FL_SHIFT writes all flags (SHL, SHR, SAR),
+ * FL_ROTATE has them in force before (ROL, RCL).
+ */
+#define FL_SHIFT(op, size, dst, count, fl) \
+	FL_COUNT("=&a", "", op, size, dst, count, fl)
+#define FL_ROTATE(op, size, dst, count, fl) \
+	FL_COUNT("+&a", FL_RESTORE, op, size, dst, count, fl)
+#define FL_COUNT(io, first, op, size, dst, count, fl)                        \
+	({                                                                   \
+		u64 res_;                                                    \
+		u16 fl_ = (fl);                                              \
+		switch (size) {                                              \
+		case 1: FL_COUNT_(io, first op "b", u8, dst, count) break;   \
+		case 2: FL_COUNT_(io, first op "w", u16, dst, count) break;  \
+		case 4: FL_COUNT_(io, first op "l", u32, dst, count) break;  \
+		default: FL_COUNT_(io, first op "q", u64, dst, count) break; \
+		}                                                            \
+		(fl) = fl_;                                                  \
+		res_;                                                        \
 	})
-#define FL_SHIFT_(op, type, dst, count)                   \
-	{                                                 \
-		type d_ = (type)(dst);                    \
-		asm(FL_RESTORE op " %%cl, %0\n\t" FL_SAVE \
-		    : "+&q"(d_), "+&a"(fl_)               \
-		    : "c"((u8)(count))                    \
-		    : "cc");                              \
-		res_ = d_;                                \
+#define FL_COUNT_(io, op, type, dst, count)    \
+	{                                      \
+		type d_ = (type)(dst);         \
+		asm(op " %%cl, %0\n\t" FL_SAVE \
+		    : "+&q"(d_), io(fl_)       \
+		    : "c"((u8)(count))         \
+		    : "cc");                   \
+		res_ = d_;                     \
 	}
 
 /*
- * "op src, dst" for sizes 2, 4, 8 with all flags in force before, and the
- * destination's old value in place: BSF, LZCNT, BT, POPCNT...
+ * "op src, dst" for sizes 2, 4, 8 with the destination's old value in place:
+ * FL_FRESH writes all flags (IMUL, POPCNT), FL_KEEP has them in force before
+ * (BT).
  */
-#define FL_KEEP(op, size, dst, src, fl)                         \
-	({                                                      \
-		u64 res_;                                       \
-		u16 fl_ = (fl);                                 \
-		switch (size) {                                 \
-		case 2: FL_KEEP_(op "w", u16, dst, src) break;  \
-		case 4: FL_KEEP_(op "l", u32, dst, src) break;  \
-		default: FL_KEEP_(op "q", u64, dst, src) break; \
-		}                                               \
-		(fl) = fl_;                                     \
-		res_;                                           \
+#define FL_FRESH(op, size, dst, src, fl) \
+	FL_WIDE("=&a", "", op, size, dst, src, fl)
+#define FL_KEEP(op, size, dst, src, fl) \
+	FL_WIDE("+&a", FL_RESTORE, op, size, dst, src, fl)
+#define FL_WIDE(io, first, op, size, dst, src, fl)                        \
+	({                                                                \
+		u64 res_;                                                 \
+		u16 fl_ = (fl);                                           \
+		switch (size) {                                           \
+		case 2: FL_WIDE_(io, first op "w", u16, dst, src) break;  \
+		case 4: FL_WIDE_(io, first op "l", u32, dst, src) break;  \
+		default: FL_WIDE_(io, first op "q", u64, dst, src) break; \
+		}                                                         \
+		(fl) = fl_;                                               \
+		res_;                                                     \
 	})
-#define FL_KEEP_(op, type, dst, src)                    \
-	{                                               \
-		type d_ = (type)(dst);                  \
-		asm(FL_RESTORE op " %2, %0\n\t" FL_SAVE \
-		    : "+&r"(d_), "+&a"(fl_)             \
-		    : "r"((type)(src))                  \
-		    : "cc");                            \
-		res_ = d_;                              \
+#define FL_WIDE_(io, op, type, dst, src)     \
+	{                                    \
+		type d_ = (type)(dst);       \
+		asm(op " %2, %0\n\t" FL_SAVE \
+		    : "+&r"(d_), io(fl_)     \
+		    : "r"((type)(src))       \
+		    : "cc");                 \
+		res_ = d_;                   \
 	}
 
 /* Whether condition cc (of Jcc) holds. cc need not be constant. */

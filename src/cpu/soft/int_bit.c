@@ -105,10 +105,10 @@ BIT_DEFINE(bit_btc, BIT_BTC)
  * BSF, BSR: of zero, the destination stays as it is, by what the host does
  * with all its 64 bits.
  */
-#define SCAN_ASM(op, k)                                   \
-	asm(FL_RESTORE op " %" k "2, %" k "0\n\t" FL_SAVE \
-	    : "+&r"(d), "+&a"(fl)                         \
-	    : "r"(s)                                      \
+#define SCAN_ASM(op, k)                        \
+	asm(op " %" k "2, %" k "0\n\t" FL_SAVE \
+	    : "+&r"(d), "=&a"(fl)              \
+	    : "r"(s)                           \
 	    : "cc")
 
 #define SCAN_SIZE(name, size, suffix, k)        \
@@ -116,7 +116,7 @@ BIT_DEFINE(bit_btc, BIT_BTC)
 	{                                       \
 		u64 s = int_get_rm(v, i, size); \
 		u64 d = *int_gpr(v, i->reg);    \
-		u16 fl = v->fl;                 \
+		u16 fl;                         \
 		SCAN_ASM(#name suffix, k);      \
 		v->fl = fl;                     \
 		*int_gpr(v, i->reg) = d;        \

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * BMI1, BMI2 and ADX: sizes 4 and 8. Each runs on the host with the guest's
- * flags, so that those it leaves alone stay.
- */
+/* BMI1, BMI2 and ADX, run on the host: sizes 4 and 8. */
 #include "cpu/soft/flags.h"
 #include "cpu/soft/int.h"
 #include "cpu/soft/int_bind.h"
 
-/* "op a, b, result", in the assembler's order */
-#define BMI_ASM(op, k)                                             \
-	asm(FL_RESTORE op " %" k "2, %" k "3, %" k "0\n\t" FL_SAVE \
-	    : "=&r"(r), "+&a"(fl)                                  \
-	    : "r"(a), "r"(b)                                       \
-	    : "cc")
+/* "op a, b, result", in the assembler's order; with or without flags */
+#define BMI_FLAGS(op, k)                                \
+	asm(op " %" k "2, %" k "3, %" k "0\n\t" FL_SAVE \
+	    : "=&r"(r), "=&a"(fl)                       \
+	    : "r"(a), "r"(b)                            \
+	    : "cc");                                    \
+	v->fl = fl
+#define BMI_PLAIN(op, k) \
+	(void)fl;        \
+	asm(op " %" k "1, %" k "2, %" k "0" : "=r"(r) : "r"(a), "r"(b))
 
-#define BMI_3(name, op, first, second)                              \
+#define BMI_3(name, op, DO, first, second)                          \
 	static HANDLER(name##4)                                     \
 	{                                                           \
 		u64 rm = int_get_rm(v, i, 4), vr = v->gpr[i->vreg]; \
 		u64 a = first, b = second, r;                       \
-		u16 fl = v->fl;                                     \
-		BMI_ASM(op, "k");                                   \
-		v->fl = fl;                                         \
+		u16 fl;                                             \
+		DO(op, "k");                                        \
 		reg_set(v, i->reg, 4, r);                           \
 		NEXT();                                             \
 	}                                                           \
@@ -29,34 +29,33 @@
 	{                                                           \
 		u64 rm = int_get_rm(v, i, 8), vr = v->gpr[i->vreg]; \
 		u64 a = first, b = second, r;                       \
-		u16 fl = v->fl;                                     \
-		BMI_ASM(op, "q");                                   \
-		v->fl = fl;                                         \
+		u16 fl;                                             \
+		DO(op, "q");                                        \
 		reg_set(v, i->reg, 8, r);                           \
 		NEXT();                                             \
 	}
 
-BMI_3(andn, "andn", rm, vr)
-BMI_3(pext, "pext", rm, vr)
-BMI_3(pdep, "pdep", rm, vr)
-BMI_3(bzhi, "bzhi", vr, rm)
-BMI_3(bextr, "bextr", vr, rm)
-BMI_3(shlx, "shlx", vr, rm)
-BMI_3(sarx, "sarx", vr, rm)
-BMI_3(shrx, "shrx", vr, rm)
+BMI_3(andn, "andn", BMI_FLAGS, rm, vr)
+BMI_3(pext, "pext", BMI_PLAIN, rm, vr)
+BMI_3(pdep, "pdep", BMI_PLAIN, rm, vr)
+BMI_3(bzhi, "bzhi", BMI_FLAGS, vr, rm)
+BMI_3(bextr, "bextr", BMI_FLAGS, vr, rm)
+BMI_3(shlx, "shlx", BMI_PLAIN, vr, rm)
+BMI_3(sarx, "sarx", BMI_PLAIN, vr, rm)
+BMI_3(shrx, "shrx", BMI_PLAIN, vr, rm)
 
-#define BMI_2(name, op, size, k)                                  \
-	static HANDLER(name##size)                                \
-	{                                                         \
-		u64 a = int_get_rm(v, i, size), r;                \
-		u16 fl = v->fl;                                   \
-		asm(FL_RESTORE op " %" k "2, %" k "0\n\t" FL_SAVE \
-		    : "=&r"(r), "+&a"(fl)                         \
-		    : "r"(a)                                      \
-		    : "cc");                                      \
-		v->fl = fl;                                       \
-		reg_set(v, i->vreg, size, r);                     \
-		NEXT();                                           \
+#define BMI_2(name, op, size, k)                       \
+	static HANDLER(name##size)                     \
+	{                                              \
+		u64 a = int_get_rm(v, i, size), r;     \
+		u16 fl;                                \
+		asm(op " %" k "2, %" k "0\n\t" FL_SAVE \
+		    : "=&r"(r), "=&a"(fl)              \
+		    : "r"(a)                           \
+		    : "cc");                           \
+		v->fl = fl;                            \
+		reg_set(v, i->vreg, size, r);          \
+		NEXT();                                \
 	}
 
 BMI_2(blsr, "blsr", 4, "k")

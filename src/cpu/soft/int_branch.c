@@ -73,28 +73,11 @@ static ALWAYS_INLINE u64 branch_target(const struct soft_vcpu *v,
 		else                                      \
 			branch_go(v, i, rip, 0);          \
 	}
-JCC(0)
-JCC(1)
-JCC(2)
-JCC(3)
-JCC(4)
-JCC(5)
-JCC(6)
-JCC(7)
-JCC(8)
-JCC(9)
-JCC(10)
-JCC(11)
-JCC(12)
-JCC(13)
-JCC(14)
-JCC(15)
+INT_CONDITIONS(JCC)
 
-static insn_fn *const jcc64[] = {
-	jcc64_0,  jcc64_1,  jcc64_2,  jcc64_3,  jcc64_4,  jcc64_5,
-	jcc64_6,  jcc64_7,  jcc64_8,  jcc64_9,  jcc64_10, jcc64_11,
-	jcc64_12, jcc64_13, jcc64_14, jcc64_15,
-};
+#define FN(cc) jcc64_##cc,
+static insn_fn *const jcc64[] = {INT_CONDITIONS(FN)};
+#undef FN
 
 static ALWAYS_INLINE void branch_if(struct soft_vcpu *v, const struct insn *i,
 				    bool taken)

@@ -274,36 +274,50 @@ static HANDLER(mov_cwd)
 }
 
 /* The source is read, and may fault, whether the condition holds or not. */
-#define CMOV_FORM(size, form, load)                                      \
-	static HANDLER(cmov_##form##size)                                \
-	{                                                                \
-		u64 a = load;                                            \
-		u64 b = reg_get(v, i->reg, size);                        \
-		reg_set(v, i->reg, size, fl_cond(v->fl, i->cc) ? a : b); \
-		NEXT();                                                  \
-	}
-#define CMOV_SIZE(size)                             \
-	CMOV_FORM(size, r, reg_get(v, i->rm, size)) \
-	CMOV_FORM(size, m, int_ld_rm(v, i, EA_ANY, size))
-CMOV_SIZE(2)
-CMOV_SIZE(4)
-CMOV_SIZE(8)
-#define cmov_r1 NULL
-#define cmov_m1 NULL
-static insn_fn *const cmov_r[] = INT_SIZES(cmov_r);
-static insn_fn *const cmov_m[] = INT_SIZES(cmov_m);
-
-static HANDLER(setcc_r)
+static ALWAYS_INLINE void cmov(struct soft_vcpu *v, const struct insn *i,
+			       unsigned size, unsigned cc, u64 a)
 {
-	reg_set(v, i->rm, 1, fl_cond(v->fl, i->cc));
+	u64 b = reg_get(v, i->reg, size);
+
+	reg_set(v, i->reg, size, fl_cond(v->fl, cc) ? a : b);
 	NEXT();
 }
+
+#define CMOV_SIZE(cc, size)                                          \
+	static HANDLER(cmov_r##size##_##cc)                          \
+	{                                                            \
+		cmov(v, i, size, cc, reg_get(v, i->rm, size));       \
+	}                                                            \
+	static HANDLER(cmov_m##size##_##cc)                          \
+	{                                                            \
+		cmov(v, i, size, cc, int_ld_rm(v, i, EA_ANY, size)); \
+	}
+#define CONDITION(cc)                                     \
+	CMOV_SIZE(cc, 2)                                  \
+	CMOV_SIZE(cc, 4)                                  \
+	CMOV_SIZE(cc, 8)                                  \
+	static HANDLER(setcc_r_##cc)                      \
+	{                                                 \
+		reg_set(v, i->rm, 1, fl_cond(v->fl, cc)); \
+		NEXT();                                   \
+	}
+INT_CONDITIONS(CONDITION)
 
 static HANDLER(setcc_m)
 {
 	int_st_rm(v, i, EA_ANY, 1, fl_cond(v->fl, i->cc));
 	NEXT();
 }
+
+#define FN(cc) setcc_r_##cc,
+static insn_fn *const setcc_r[] = {INT_CONDITIONS(FN)};
+#undef FN
+#define FN(cc) {NULL, cmov_r2_##cc, cmov_r4_##cc, cmov_r8_##cc},
+static insn_fn *const cmov_r[][4] = {INT_CONDITIONS(FN)};
+#undef FN
+#define FN(cc) {NULL, cmov_m2_##cc, cmov_m4_##cc, cmov_m8_##cc},
+static insn_fn *const cmov_m[][4] = {INT_CONDITIONS(FN)};
+#undef FN
 
 static insn_fn *mov_pick(const struct insn *i)
 {
@@ -342,8 +356,8 @@ insn_fn *int_bind_mov(const struct insn *i)
 	case OP_MOVZX: return mov_pick_ext(movzx_fns, i);
 	case OP_MOVSX:
 	case OP_MOVSXD: return mov_pick_ext(movsx_fns, i);
-	case OP_CMOVCC: return i->mem ? cmov_m[s] : cmov_r[s];
-	case OP_SETCC: return i->mem ? setcc_m : setcc_r;
+	case OP_CMOVCC: return i->mem ? cmov_m[i->cc][s] : cmov_r[i->cc][s];
+	case OP_SETCC: return i->mem ? setcc_m : setcc_r[i->cc];
 	case OP_XCHG: return mov_pick_xchg(i);
 	case OP_BSWAP: return mov_pick_bswap(i);
 	case OP_MOVBE: return i->form == FORM_R_RM ? movbe_rm[s] : movbe_mr[s];

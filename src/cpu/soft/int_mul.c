@@ -61,37 +61,37 @@ static ALWAYS_INLINE void mul_byte(struct soft_vcpu *v, bool sign, u8 b)
 	reg_set(v, REG_AX, 2, ax);
 }
 
-#define MUL_SIZE(size)                                                        \
-	static HANDLER(mul##size)                                             \
-	{                                                                     \
-		mul_wide(v, false, size, int_get_rm(v, i, size));             \
-		NEXT();                                                       \
-	}                                                                     \
-	static HANDLER(imul##size)                                            \
-	{                                                                     \
-		mul_wide(v, true, size, int_get_rm(v, i, size));              \
-		NEXT();                                                       \
-	}                                                                     \
-	static HANDLER(imul_rr##size)                                         \
-	{                                                                     \
-		u64 a = reg_get(v, i->rm, size);                              \
-		u64 b = reg_get(v, i->reg, size);                             \
-		reg_set(v, i->reg, size, FL_KEEP("imul", size, b, a, v->fl)); \
-		NEXT();                                                       \
-	}                                                                     \
-	static HANDLER(imul_rm##size)                                         \
-	{                                                                     \
-		u64 a = int_ld_rm(v, i, EA_ANY, size);                        \
-		u64 b = reg_get(v, i->reg, size);                             \
-		reg_set(v, i->reg, size, FL_KEEP("imul", size, b, a, v->fl)); \
-		NEXT();                                                       \
-	}                                                                     \
-	static HANDLER(imul_i##size)                                          \
-	{                                                                     \
-		u64 a = int_get_rm(v, i, size);                               \
-		reg_set(v, i->reg, size,                                      \
-			FL_KEEP("imul", size, a, i->imm, v->fl));             \
-		NEXT();                                                       \
+#define MUL_SIZE(size)                                                         \
+	static HANDLER(mul##size)                                              \
+	{                                                                      \
+		mul_wide(v, false, size, int_get_rm(v, i, size));              \
+		NEXT();                                                        \
+	}                                                                      \
+	static HANDLER(imul##size)                                             \
+	{                                                                      \
+		mul_wide(v, true, size, int_get_rm(v, i, size));               \
+		NEXT();                                                        \
+	}                                                                      \
+	static HANDLER(imul_rr##size)                                          \
+	{                                                                      \
+		u64 a = reg_get(v, i->rm, size);                               \
+		u64 b = reg_get(v, i->reg, size);                              \
+		reg_set(v, i->reg, size, FL_FRESH("imul", size, b, a, v->fl)); \
+		NEXT();                                                        \
+	}                                                                      \
+	static HANDLER(imul_rm##size)                                          \
+	{                                                                      \
+		u64 a = int_ld_rm(v, i, EA_ANY, size);                         \
+		u64 b = reg_get(v, i->reg, size);                              \
+		reg_set(v, i->reg, size, FL_FRESH("imul", size, b, a, v->fl)); \
+		NEXT();                                                        \
+	}                                                                      \
+	static HANDLER(imul_i##size)                                           \
+	{                                                                      \
+		u64 a = int_get_rm(v, i, size);                                \
+		reg_set(v, i->reg, size,                                       \
+			FL_FRESH("imul", size, a, i->imm, v->fl));             \
+		NEXT();                                                        \
 	}
 MUL_SIZE(2)
 MUL_SIZE(4)

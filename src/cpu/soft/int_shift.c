@@ -15,10 +15,10 @@ static ALWAYS_INLINE u64 shift(struct soft_vcpu *v, enum shift_op op,
 			       unsigned size, u64 a, u8 count)
 {
 	switch (op) {
-	case SH_ROL: return FL_SHIFT("rol", size, a, count, v->fl);
-	case SH_ROR: return FL_SHIFT("ror", size, a, count, v->fl);
-	case SH_RCL: return FL_SHIFT("rcl", size, a, count, v->fl);
-	case SH_RCR: return FL_SHIFT("rcr", size, a, count, v->fl);
+	case SH_ROL: return FL_ROTATE("rol", size, a, count, v->fl);
+	case SH_ROR: return FL_ROTATE("ror", size, a, count, v->fl);
+	case SH_RCL: return FL_ROTATE("rcl", size, a, count, v->fl);
+	case SH_RCR: return FL_ROTATE("rcr", size, a, count, v->fl);
 	case SH_SHL: return FL_SHIFT("shl", size, a, count, v->fl);
 	case SH_SHR: return FL_SHIFT("shr", size, a, count, v->fl);
 	default: return FL_SHIFT("sar", size, a, count, v->fl);
@@ -105,15 +105,15 @@ SHIFT_DEFINE(shift_sar, SH_SAR)
 
 /* ---- Double shifts ---- */
 
-#define DOUBLE_ASM(op, type)                                  \
-	{                                                     \
-		type d = (type)a;                             \
-		asm(FL_RESTORE op " %%cl, %2, %0\n\t" FL_SAVE \
-		    : "+&r"(d), "+&a"(fl)                     \
-		    : "r"((type)b), "c"(n)                    \
-		    : "cc");                                  \
-		a = d;                                        \
-		break;                                        \
+#define DOUBLE_ASM(op, type)                       \
+	{                                          \
+		type d = (type)a;                  \
+		asm(op " %%cl, %2, %0\n\t" FL_SAVE \
+		    : "+&r"(d), "=&a"(fl)          \
+		    : "r"((type)b), "c"(n)         \
+		    : "cc");                       \
+		a = d;                             \
+		break;                             \
 	}
 
 static ALWAYS_INLINE u64 shift_double(struct soft_vcpu *v, bool left,
