@@ -101,6 +101,14 @@ static void run_stop(struct run *r)
 	vm_stop(r->vm);
 }
 
+static void run_resize(struct run *r)
+{
+	u16 cols, rows;
+
+	if (r->raw && term_size(&cols, &rows))
+		vm_console_size(r->vm, cols, rows);
+}
+
 /* Stopped from outside: the terminal goes back for as long as we sleep. */
 static void run_suspend(struct run *r)
 {
@@ -119,7 +127,7 @@ static void run_signal(void *arg, u32 events)
 	if (read(r->signals, &si, sizeof(si)) != sizeof(si))
 		return;
 	switch (si.ssi_signo) {
-	case SIGWINCH: vm_console_resized(r->vm); return;
+	case SIGWINCH: run_resize(r); return;
 	case SIGTSTP: run_suspend(r); return;
 	}
 	r->killed_by = (int)si.ssi_signo;
@@ -246,6 +254,7 @@ static void run_greet(struct run *r)
 		return;
 	fprintf(stderr, "sublet: %s runs on the %s engine; Ctrl-] q leaves\n",
 		r->o.vm.name, vm_engine(r->vm));
+	run_resize(r);
 	term_raw();
 }
 

@@ -99,7 +99,7 @@ void vm_power_button(struct vm *vm);
 void vm_nmi(struct vm *vm);
 void vm_reset(struct vm *vm);
 /* The user's terminal has another size. Loop thread. */
-void vm_console_resized(struct vm *vm);
+void vm_console_size(struct vm *vm, u16 cols, u16 rows);
 
 /* Loop thread. Nest; after vm_pause() no vCPU runs. */
 void vm_pause(struct vm *vm);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #include "device/virtio_blk.h"
+#include "device/virtio_console.h"
+#include "device/virtio_rng.h"
 #include "vm/vm_console.h"
 #include "vm/vm_priv.h"
 
@@ -52,17 +54,36 @@ static int vm_add_disk(struct vm *vm, unsigned n, struct err *e)
 	return vm_add(vm, vblk_new(&vm->mem, d, vm->config.cpus, serial, e), e);
 }
 
+static int vm_add_console(struct vm *vm, struct vm_parts *p, struct err *e)
+{
+	struct vcon_named named[VM_PORTS];
+	struct chr *console = p->virtio;
+	unsigned n = p->nports;
+
+	if (!console && !n)
+		return 0;
+	for (unsigned i = 0; i < n; i++)
+		named[i] =
+			(struct vcon_named){p->ports[i].name, p->ports[i].chr};
+	p->virtio = NULL;
+	p->nports = 0;
+	vm->console = vcon_new(&vm->mem, console, named, n, e);
+	return vm_add(vm, vm->console, e);
+}
+
 int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e)
 {
-	int rc = 0;
+	int rc = vm_add_console(vm, p, e);
 
-	(void)p;
+	if (!rc)
+		rc = vm_add(vm, vrng_new(&vm->mem, vm->loop, e), e);
 	for (unsigned i = 0; !rc && i < vm->config.ndisks; i++)
 		rc = vm_add_disk(vm, i, e);
 	return rc;
 }
 
-void vm_console_resized(struct vm *vm)
+void vm_console_size(struct vm *vm, u16 cols, u16 rows)
 {
-	(void)vm;
+	if (vm->console)
+		vcon_resize(vm->console, cols, rows);
 }

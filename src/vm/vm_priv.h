@@ -41,6 +41,7 @@ struct vm {
 	struct pc *pc;
 	struct engine *engine;
 	struct vm_cpu *cpus;
+	struct virtio *console; /* of the board; or NULL */
 	/* The gate is closed if paused, if something is wanted, or at the
 	 * end; hold says so in one word that vCPUs look at often. */
 	u32 hold; /* atomic; set by any thread, cleared under lock */
