@@ -3,6 +3,7 @@
 #include "cli/command.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@ struct command {
 	unsigned nports;
 	u32 abandoned; /* atomic */
 	s32 code;      /* atomic; -1: not told */
+	int null;      /* in place of a terminal; or -1 */
 };
 
 static void command_chr_free(struct chr *chr)
@@ -240,15 +242,24 @@ static struct chr *command_exit_new(struct command *c)
 /* ---- all of them ---- */
 
 /* A terminal is not passed on: it would be taken from the shell's user. */
-static int command_stdin(void)
+static struct chr *command_stdin_new(struct command *c, struct loop *l,
+				     struct err *e)
 {
-	return isatty(STDIN_FILENO) ? -1 : STDIN_FILENO;
+	if (!isatty(STDIN_FILENO))
+		return chr_fd_new(l, STDIN_FILENO, -1, NULL, NULL, e);
+	c->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (c->null < 0) {
+		err_errno(e, -errno, "cannot open /dev/null");
+		return NULL;
+	}
+	return chr_fd_new(l, c->null, -1, NULL, NULL, e);
 }
 
 static void command_free_ports(struct command *c)
 {
 	for (unsigned i = 0; i < COMMAND_PORTS; i++)
 		chr_free(c->ports[i].chr);
+	c->nports = 0;
 }
 
 struct command *command_new(struct loop *l, char *const *argv, struct err *e)
@@ -262,13 +273,12 @@ struct command *command_new(struct loop *l, char *const *argv, struct err *e)
 		err_set(e, -ENOMEM, "no memory for the command");
 		return NULL;
 	}
-	c->code = -1;
+	c->code = c->null = -1;
 	c->ports[PORT_CMD].chr = command_text_new(l, argv, e);
 	if (!c->ports[PORT_CMD].chr)
 		goto fail;
 	err_set(e, -ENOMEM, "no memory for the command");
-	c->ports[PORT_STDIN].chr =
-		chr_fd_new(l, command_stdin(), -1, NULL, NULL, e);
+	c->ports[PORT_STDIN].chr = command_stdin_new(c, l, e);
 	c->ports[PORT_STDOUT].chr = command_out_new(c, STDOUT_FILENO);
 	c->ports[PORT_STDERR].chr = command_out_new(c, STDERR_FILENO);
 	c->ports[PORT_EXIT].chr = command_exit_new(c);
@@ -280,8 +290,8 @@ struct command *command_new(struct loop *l, char *const *argv, struct err *e)
 	c->nports = COMMAND_PORTS;
 	return c;
 fail:
-	command_free_ports(c);
-	free(c);
+	c->nports = COMMAND_PORTS;
+	command_free(c);
 	return NULL;
 }
 
@@ -304,7 +314,11 @@ int command_exit_code(const struct command *c)
 
 void command_free(struct command *c)
 {
-	if (c && c->nports)
+	if (!c)
+		return;
+	if (c->nports)
 		command_free_ports(c);
+	if (c->null >= 0)
+		close(c->null);
 	free(c);
 }
