@@ -82,10 +82,10 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
 	return virtq_ops(q)->pop(q, c);
 }
 
-void virtq_unpop(struct virtq *q, const struct virtq_chain *c)
+void virtq_unpop(struct virtq *q, unsigned n, unsigned slots)
 {
 	if (q->running)
-		virtq_ops(q)->unpop(q, c);
+		virtq_ops(q)->unpop(q, n, slots);
 }
 
 void virtq_wrote(struct virtq *q, u64 gpa, u64 len)

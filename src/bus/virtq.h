@@ -77,8 +77,8 @@ void virtq_stop(struct virtq *q);
 
 /* Takes the next chain: 1; 0: there is none (or the queue is broken). */
 int virtq_pop(struct virtq *q, struct virtq_chain *c);
-/* As if the last popped chain had not been taken. */
-void virtq_unpop(struct virtq *q, const struct virtq_chain *c);
+/* As if the last n chains, of so many slots together, had not been taken. */
+void virtq_unpop(struct virtq *q, unsigned n, unsigned slots);
 /*
  * Gives a chain back, of which the device wrote the first len bytes. Marks
  * all its writable memory as written.

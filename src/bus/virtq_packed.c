@@ -111,14 +111,14 @@ static int packed_pop(struct virtq *q, struct virtq_chain *c)
 	return virtq_fail(q, "chain longer than the ring");
 }
 
-static void packed_unpop(struct virtq *q, const struct virtq_chain *c)
+static void packed_unpop(struct virtq *q, unsigned n, unsigned slots)
 {
-	if (q->s.avail >= c->slots) {
-		q->s.avail = (u16)(q->s.avail - c->slots);
-	} else {
-		q->s.avail = (u16)(q->s.avail + q->s.size - c->slots);
+	int at = q->s.avail - (int)slots;
+
+	(void)n;
+	for (; at < 0; at += q->s.size)
 		q->s.avail_wrap ^= 1;
-	}
+	q->s.avail = (u16)at;
 }
 
 static u16 packed_flags(u16 wrap, u32 len)

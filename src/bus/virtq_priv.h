@@ -17,7 +17,7 @@ struct virtq_ring_ops {
 	u64 (*driver_len)(const struct virtq *q);
 	u64 (*device_len)(const struct virtq *q);
 	int (*pop)(struct virtq *q, struct virtq_chain *c);
-	void (*unpop)(struct virtq *q, const struct virtq_chain *c);
+	void (*unpop)(struct virtq *q, unsigned n, unsigned slots);
 	void (*fill)(struct virtq *q, const struct virtq_chain *c, u32 len,
 		     unsigned n, unsigned slots);
 	void (*publish)(struct virtq *q, unsigned n, unsigned slots);

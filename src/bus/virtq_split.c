@@ -93,10 +93,10 @@ static int split_pop(struct virtq *q, struct virtq_chain *c)
 	return 1;
 }
 
-static void split_unpop(struct virtq *q, const struct virtq_chain *c)
+static void split_unpop(struct virtq *q, unsigned n, unsigned slots)
 {
-	(void)c;
-	q->s.avail--;
+	(void)slots;
+	q->s.avail = (u16)(q->s.avail - n);
 }
 
 static void split_fill(struct virtq *q, const struct virtq_chain *c, u32 len,

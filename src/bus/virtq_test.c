@@ -213,7 +213,7 @@ static void test_unpop(void **state)
 		for (unsigned lap = 0; lap < 20; lap++) {
 			vdrv_add(&r->d, b, 3);
 			assert_int_equal(virtq_pop(&r->q, &r->c), 1);
-			virtq_unpop(&r->q, &r->c);
+			virtq_unpop(&r->q, 1, r->c.slots);
 			assert_false(virtq_empty(&r->q));
 			assert_int_equal(virtq_pop(&r->q, &r->c), 1);
 			assert_true(virtq_empty(&r->q));

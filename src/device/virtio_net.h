@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Virtio network device (virtio 1.2, 5.1). */
+#ifndef DEVICE_VIRTIO_NET_H
+#define DEVICE_VIRTIO_NET_H
+
+#include "backend/net.h"
+#include "bus/virtio.h"
+
+/*
+ * Takes over net, also on failure. The device has an I/O thread of its own, on
+ * which the backend runs too. For virtio_pci_add().
+ */
+struct virtio *vnet_new(struct mem *m, struct net *net, const u8 mac[6],
+			struct err *e);
+
+/* Plugs the cable in or out. Any thread. */
+void vnet_link(struct virtio *v, bool up);
+
+#endif
