@@ -4,7 +4,7 @@
  * answers but has no keys pressed, and no mouse. A20 is a bit that can be
  * read back; memory always has its line 20.
  *
- * Offsets: 0 data (0x60), 1 command and status (0x64), 2 port 0x92.
+ * Offsets: 0 data (0x60), 1 command and status (0x64).
  */
 #include "device/i8042.h"
 
@@ -27,7 +27,6 @@ enum {
 	CFG_TRANSLATE = BIT(6),
 };
 enum { OUT_NOT_RESET = BIT(0), OUT_A20 = BIT(1) };
-enum { P92_RESET = BIT(0), P92_A20 = BIT(1) };
 
 /* Commands to the controller */
 enum {
@@ -248,8 +247,6 @@ static u64 i8042_read(struct dev *d, u64 off, unsigned len)
 	u8 val;
 
 	(void)len;
-	if (off == 2)
-		return k->r.outport & OUT_A20 ? P92_A20 : 0;
 	if (off == 1)
 		return (k->r.out_full ? STATUS_OBF : 0) | STATUS_UNLOCKED |
 		       (k->r.cfg & CFG_SYS ? STATUS_SYS : 0) | k->r.flags;
@@ -280,14 +277,9 @@ static void i8042_write(struct dev *d, u64 off, u64 val, unsigned len)
 	(void)len;
 	if (off == 0) {
 		i8042_write_data(k, (u8)val);
-	} else if (off == 1) {
+	} else {
 		k->r.flags |= STATUS_CMD;
 		i8042_command(k, (u8)val);
-	} else {
-		k->r.outport &= ~OUT_A20;
-		k->r.outport |= val & P92_A20 ? OUT_A20 : 0;
-		if (val & P92_RESET)
-			i8042_do_reset(k);
 	}
 	i8042_update(k);
 }
@@ -375,7 +367,6 @@ int i8042_map(struct i8042 *k, struct io_space *ports, struct err *e)
 	static const struct dev_window windows[] = {
 		{0x60, 1, 0, "8042 data"},
 		{0x64, 1, 1, "8042 command"},
-		{0x92, 1, 2, "port 92"},
 	};
 
 	return dev_map(&k->dev, ports, 0, windows, ARRAY_LEN(windows), e);

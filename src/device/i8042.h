@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * 8042 keyboard controller at ports 0x60 and 0x64, and the PC's second way to
- * its lines, port 0x92; with or without a PS/2
+ * 8042 keyboard controller at ports 0x60 and 0x64, with or without a PS/2
  * keyboard behind it that nobody types on. Here for the reset line (command
  * 0xfe), the A20 line and for probing. A board that does not want an OS to
  * probe it clears "8042" in the FADT's boot flags; the reset works anyway.
