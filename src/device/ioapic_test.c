@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "device/ioapic.h"
 
+#include <sched.h>
+#include <unistd.h>
+
 #include "bus/dev_testing.h"
 #include "irq/lapic.h"
 
@@ -212,6 +215,65 @@ static void test_with_lapic(void **state)
 	apic_bus_free(bus);
 }
 
+/* ---- a level line between threads ---- */
+
+#define HANDSHAKES 30000u
+
+struct handshake {
+	struct ioapic *a;
+	struct lapic *l;
+	u32 asked, served; /* atomic */
+};
+
+static void *handshake_device(void *arg)
+{
+	struct handshake *h = arg;
+
+	for (u32 i = 1; i <= HANDSHAKES; i++) {
+		__atomic_store_n(&h->asked, i, __ATOMIC_SEQ_CST);
+		pin(h->a, 17, true);
+		while (__atomic_load_n(&h->served, __ATOMIC_SEQ_CST) != i)
+			sched_yield();
+	}
+	return NULL;
+}
+
+/* The device raises its line from one thread, the processor lowers it in the
+ * handler and ends the interrupt on another: the next must not get lost
+ * however the two meet. */
+static void test_level_threads(void **state)
+{
+	const struct lapic_host host = {kick, timer, tsc, 1000000000, NULL};
+	struct apic_bus *bus = apic_bus_new(knot_eoi, NULL);
+	struct handshake h = {.l = lapic_new(bus, 0, &host)};
+	pthread_t t;
+	u32 served = 0;
+
+	(void)state;
+	h.a = knot = ioapic_new((struct msi_sink){apic_bus_msi, bus});
+	lapic_write(h.l, 0xf0, 0x1ff);
+	wr(h.a, 0x32, 0xa050);
+	pthread_create(&t, NULL, handshake_device, &h);
+	alarm(60);
+	while (served != HANDSHAKES) {
+		if (!lapic_pending(h.l) || lapic_highest(h.l) < 0) {
+			sched_yield();
+			continue;
+		}
+		lapic_accept(h.l, 0x50);
+		if (__atomic_load_n(&h.asked, __ATOMIC_SEQ_CST) != served) {
+			pin(h.a, 17, false);
+			__atomic_store_n(&h.served, ++served, __ATOMIC_SEQ_CST);
+		}
+		lapic_eoi(h.l);
+	}
+	pthread_join(t, NULL);
+	alarm(0);
+	dev_free(ioapic_dev(h.a));
+	lapic_free(h.l);
+	apic_bus_free(bus);
+}
+
 static void poke(void *arg, u64 random)
 {
 	struct fix *f = arg;
@@ -243,6 +305,7 @@ int main(void)
 		T(test_level),
 		T(test_watch),
 		cmocka_unit_test(test_with_lapic),
+		cmocka_unit_test(test_level_threads),
 		T(test_generic),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
