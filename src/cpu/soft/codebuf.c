@@ -91,14 +91,28 @@ void codebuf_reset(struct codebuf *b)
 	codebuf_serialize();
 }
 
+/*
+ * Through two addresses the CPU need not see its own writes to code (SDM 3A
+ * 11.6) before a serializing instruction. IRET is one that costs little;
+ * CPUID leaves a virtual machine, should this be one.
+ */
 void codebuf_serialize(void)
 {
-	u32 eax = 0, ecx = 0;
+	u64 scratch;
 
-	/* Through two addresses the CPU need not see its own writes to code
-	 * (SDM 3A 11.6) before a serializing instruction. */
-	__asm__ volatile("cpuid"
-			 : "+a"(eax), "+c"(ecx)
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\t"
+			 "mov %%ss, %k0\n\t"
+			 "push %0\n\t"
+			 "lea 136(%%rsp), %0\n\t"
+			 "push %0\n\t"
+			 "pushfq\n\t"
+			 "mov %%cs, %k0\n\t"
+			 "push %0\n\t"
+			 "lea 1f(%%rip), %0\n\t"
+			 "push %0\n\t"
+			 "iretq\n"
+			 "1:"
+			 : "=&r"(scratch)
 			 :
-			 : "ebx", "edx", "memory");
+			 : "cc", "memory");
 }
