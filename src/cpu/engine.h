@@ -39,6 +39,8 @@ struct cpu_ops {
 	void (*timer)(void *m, unsigned id, u64 deadline_ns);
 };
 
+struct soft_translator;
+
 struct engine_config {
 	struct mem *mem;
 	const struct cpu_ops *ops;
@@ -46,7 +48,10 @@ struct engine_config {
 	struct apic_bus *apics; /* soft engine: bus its lapics sit on */
 	unsigned cpus;
 	bool nested;      /* show SVM/VMX to the guest */
-	bool interp_only; /* soft engine: never translate */
+	/* Soft engine: what translates hot code (cpu/jit), NULL: nothing; and
+	 * the size of its code cache for each vCPU, 0: the default. */
+	const struct soft_translator *translator;
+	u64 code_cache;
 };
 
 /* Why vcpu_run() came back. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cpu/jit/jit.h"
 #include "vm/vm_priv.h"
 
 /* What the guest or the operator wants, done between instructions. */
@@ -151,7 +152,7 @@ static int vm_make_engine(struct vm *vm, struct err *e)
 		.apics = pc_apics(vm->pc),
 		.cpus = vm->config.cpus,
 		.nested = vm->config.nested,
-		.interp_only = vm->config.interp_only,
+		.translator = vm->config.interp_only ? NULL : &jit_translator,
 	};
 	struct err why = {{0}};
 	const struct engine_class *c;

@@ -75,6 +75,7 @@ static void block_begin(struct soft_block *b, u64 at, u32 key)
 	memset(b, 0, sizeof(*b));
 	b->at = at;
 	b->key = key;
+	b->heat = SOFT_HEAT_NEVER;
 }
 
 /* More than 15 bytes: #GP(0) when it is executed. */

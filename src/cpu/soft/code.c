@@ -16,6 +16,7 @@
 #include "cpu/soft/int.h"
 
 #define CODE_ARENA_DEFAULT (3 * MIB)
+#define CODE_ARENA_JIT     (8 * MIB)
 
 /* code_key: bits 63:48 of tags; the rest of a tag is the linear address */
 #define KEY_GEN_BITS 13
@@ -49,6 +50,14 @@ static void code_pages_clear(struct soft_code *c)
 			code_world_release(c->world, p->page);
 	memset(c->page_hash, 0, sizeof(c->page_hash));
 	c->npages = 0;
+	if (c->v->jit)
+		c->v->jit_ops->flush(c->v);
+}
+
+/* Bytes of the page that translated code depends on. */
+static u64 code_jit_granules(struct soft_code *c, u64 page)
+{
+	return c->v->jit ? c->v->jit_ops->granules(c->v, page) : 0;
 }
 
 /*
@@ -63,7 +72,7 @@ void code_flush(struct soft_code *c)
 		for (struct code_page *p = c->page_hash[i]; p; p = p->next) {
 			p->blocks = NULL;
 			p->crossing = NULL;
-			p->granules = 0;
+			p->granules = code_jit_granules(c, p->page);
 		}
 	c->arena_used = 0;
 	c->flushes++;
@@ -111,16 +120,17 @@ static u64 code_head(const struct soft_block *b)
 	return MIN(b->len, PAGE_SIZE - (b->at & PAGE_MASK));
 }
 
-static void code_page_count(struct code_page *p)
+static void code_page_count(struct soft_code *c, struct code_page *p)
 {
-	p->granules = 0;
+	p->granules = code_jit_granules(c, p->page);
 	for (struct soft_block *b = p->blocks; b; b = b->page_next)
 		p->granules |= code_granules(b->at & PAGE_MASK, code_head(b));
 	for (struct soft_block *b = p->crossing; b; b = b->cross_next)
 		p->granules |= code_granules(0, b->len - code_head(b));
 }
 
-static void code_unlink_page(struct code_page *p, struct soft_block *b)
+static void code_unlink_page(struct soft_code *c, struct code_page *p,
+			     struct soft_block *b)
 {
 	struct soft_block **at = &p->blocks;
 
@@ -131,17 +141,18 @@ static void code_unlink_page(struct code_page *p, struct soft_block *b)
 		for (unsigned i = 0; i < 2; i++)
 			if (o->link[i] == b)
 				o->link[i] = NULL;
-	code_page_count(p);
+	code_page_count(c, p);
 }
 
-static void code_unlink_cross(struct code_page *p, struct soft_block *b)
+static void code_unlink_cross(struct soft_code *c, struct code_page *p,
+			      struct soft_block *b)
 {
 	struct soft_block **at = &p->crossing;
 
 	while (*at != b)
 		at = &(*at)->cross_next;
 	*at = b->cross_next;
-	code_page_count(p);
+	code_page_count(c, p);
 }
 
 static void code_drop(struct soft_vcpu *v, struct soft_block *b)
@@ -152,9 +163,9 @@ static void code_drop(struct soft_vcpu *v, struct soft_block *b)
 	while (*at != b)
 		at = &(*at)->hash_next;
 	*at = b->hash_next;
-	code_unlink_page(code_page_find(c, b->at >> PAGE_SHIFT), b);
+	code_unlink_page(c, code_page_find(c, b->at >> PAGE_SHIFT), b);
 	if (b->key & BLOCK_CROSS)
-		code_unlink_cross(code_page_find(c, b->page2), b);
+		code_unlink_cross(c, code_page_find(c, b->page2), b);
 	b->link[0] = b->link[1] = NULL;
 	for (unsigned i = 0; i < b->slots; i++)
 		b->insn[i].fn = int_dropped;
@@ -168,6 +179,10 @@ static void code_page_written(struct soft_vcpu *v, struct code_page *p, u64 off,
 {
 	struct soft_block *b, *next;
 
+	if (v->jit) {
+		v->jit_ops->written(v, p->page, off, n);
+		code_page_count(v->code, p);
+	}
 	for (b = p->blocks; b; b = next) {
 		u64 from = b->at & PAGE_MASK;
 
@@ -277,6 +292,17 @@ static struct code_page *code_page_get(struct soft_vcpu *v, u64 page)
 	return p;
 }
 
+void soft_code_hold(struct soft_vcpu *v, u64 page, u64 granules)
+{
+	struct soft_code *c = v->code;
+
+	if (!code_page_find(c, page) && c->npages == c->max_pages) {
+		code_flush(c);
+		code_pages_clear(c);
+	}
+	code_page_get(v, page)->granules |= granules;
+}
+
 void code_reserve(struct soft_vcpu *v, u64 page, u64 page2)
 {
 	struct soft_code *c = v->code;
@@ -298,6 +324,8 @@ void code_keep(struct soft_vcpu *v, struct soft_block *b)
 	struct code_page *p = code_page_find(c, b->at >> PAGE_SHIFT);
 	unsigned h = code_hash(b->at, b->key & BLOCK_KEY);
 
+	if (v->jit)
+		b->heat = v->heat;
 	c->arena_used +=
 		ALIGN_UP(sizeof(*b) + b->slots * sizeof(b->insn[0]), 16);
 	b->hash_next = c->hash[h];
@@ -406,8 +434,10 @@ int soft_code_init(struct soft_vcpu *v, struct code_world *w, size_t arena,
 		   struct err *e)
 {
 	struct soft_code *c;
-	size_t size = MAX(arena ? arena : CODE_ARENA_DEFAULT, 64 * KIB);
+	size_t size = v->jit ? CODE_ARENA_JIT : CODE_ARENA_DEFAULT;
 
+	if (arena)
+		size = MAX(arena, 64 * KIB);
 	c = aligned_alloc(64, ALIGN_UP(sizeof(*c), 64));
 	if (!c)
 		return err_set(e, -ENOMEM, "no memory for decoded code");
@@ -415,6 +445,7 @@ int soft_code_init(struct soft_vcpu *v, struct code_world *w, size_t arena,
 	c->arena_size = size;
 	c->max_pages = (unsigned)(size / 1024);
 	c->world = w;
+	c->v = v;
 	c->mem = v->vcpu.engine->config.mem;
 	c->gen = 1;
 	c->arena = mmap(NULL, size, PROT_READ | PROT_WRITE,

@@ -46,6 +46,7 @@ struct soft_block {
 	u16 n;     /* guest instructions */
 	u16 slots; /* entries of insn[]; those with len 0 are no instructions */
 	u16 dropped;
+	u32 heat; /* entries until the translator is asked; 1: always */
 	struct soft_block *hash_next;
 	struct soft_block *page_next;  /* in code_page.blocks */
 	struct soft_block *cross_next; /* in code_page.crossing */
@@ -87,7 +88,13 @@ struct code_inbox {
 	struct code_post post[CODE_POSTS];
 };
 
+/* Entries of a block until the translator is asked once more, after it could
+ * do nothing; the first time it is v->heat. */
+#define SOFT_HEAT_AGAIN 4096
+#define SOFT_HEAT_NEVER ~0u
+
 struct soft_code {
+	struct soft_vcpu *v;
 	struct code_entry map[CODE_MAP_SIZE];
 	struct soft_block *hash[CODE_HASH_SIZE];
 	struct code_page *page_hash[CODE_PAGE_HASH];

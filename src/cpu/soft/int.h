@@ -70,6 +70,11 @@ static ALWAYS_INLINE void int_enter(struct soft_vcpu *v, struct soft_block *b,
 		v->rip = rip;
 		return;
 	}
+	if (unlikely(--b->heat == 0)) {
+		b->heat = 1;
+		v->rip = rip;
+		return;
+	}
 	v->block = b;
 	v->block_rip = rip;
 	v->insns += b->n;

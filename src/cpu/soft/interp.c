@@ -102,6 +102,29 @@ static enum vcpu_exit interp_stopped(struct soft_vcpu *v)
 	return v->stop == STOP_SHUTDOWN ? VCPU_EXIT_SHUTDOWN : VCPU_EXIT_ERROR;
 }
 
+/* From v->rip on, by the translator where the code is hot. */
+static void interp_go(struct soft_vcpu *v)
+{
+	struct soft_block *b = code_lookup(v, false);
+	enum soft_jit_result r;
+
+	if (b->heat > 1)
+		b->heat--;
+	if (b->heat <= 1 && v->jit) {
+		r = v->jit_ops->run(v);
+		if (r == JIT_NONE) {
+			v->jit_ops->heat(v);
+			r = v->jit_ops->run(v);
+		}
+		if (r == JIT_RAN)
+			return;
+		b = code_lookup(v, false);
+		if (r == JIT_NONE)
+			b->heat = SOFT_HEAT_AGAIN;
+	}
+	interp_block(v, b);
+}
+
 static int interp_loop(struct soft_vcpu *v)
 {
 	u32 a;
@@ -118,7 +141,7 @@ static int interp_loop(struct soft_vcpu *v)
 		if (unlikely((a & ATTN_STEP) || v->shadow))
 			interp_step(v);
 		else
-			interp_block(v, code_lookup(v, false));
+			interp_go(v);
 	}
 	return interp_stopped(v);
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "cpu/soft/access.h"
 #include "cpu/soft/event.h"
@@ -263,6 +264,8 @@ static void soft_vcpu_free(struct vcpu *vc)
 		simd_fini(v);
 	if (v->code)
 		soft_code_fini(v);
+	if (v->jit)
+		v->vcpu.engine->config.translator->fini(v);
 	mmu_fini(v);
 	free(v->sys);
 	free(v);
@@ -282,6 +285,16 @@ static struct lapic *soft_new_lapic(struct soft_vcpu *v)
 	return lapic_new(g->engine.config.apics, v->vcpu.id, &h);
 }
 
+/* Without a translator a vCPU is slower, not wrong. */
+static void soft_translator_init(struct soft_vcpu *v)
+{
+	const struct engine_config *c = &v->vcpu.engine->config;
+	struct err e;
+
+	if (c->translator && c->translator->init(v, c->code_cache, &e))
+		log_info("vCPU %u: %s", v->vcpu.id, e.text);
+}
+
 static int soft_vcpu_init(struct soft_vcpu *v, struct err *e)
 {
 	struct soft_engine *g = soft_engine_of(v);
@@ -298,6 +311,8 @@ static int soft_vcpu_init(struct soft_vcpu *v, struct err *e)
 	if (!v->vcpu.lapic)
 		return err_set(e, -ENOMEM, "no memory for a local APIC");
 	rc = mmu_init(v, e);
+	if (!rc)
+		soft_translator_init(v);
 	if (!rc)
 		rc = soft_code_init(v, g->code, 0, e);
 	if (!rc)

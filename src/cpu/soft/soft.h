@@ -123,6 +123,17 @@ struct soft_vcpu {
 	struct loop_timer *timer;
 	u32 flush_req, flush_done; /* atomic; revocations asked, answered */
 
+	/* The translator's (cpu/jit): its map of entry points, a place for a
+	 * value, itself, and whether vector instructions may not run as they
+	 * are (MXCSR unmasked, CR0.TS and the like). */
+	void *jit_map;
+	u64 jit_tmp;
+	void *jit_pending;
+	u32 jit_no_simd, jit_host_mxcsr;
+	u32 heat;        /* entries of a block until it is translated */
+	struct jit *jit; /* NULL: interpreter only */
+	const struct soft_jit_ops *jit_ops;
+
 	/* Each file's private parts, made by its own x_init(). */
 	struct soft_mmu *mmu;   /* TLBs and walk caches */
 	struct soft_code *code; /* decoded blocks */
@@ -192,6 +203,40 @@ void soft_code_written(struct soft_vcpu *v, gpa_t gpa, u64 len);
 void soft_code_remap(struct soft_vcpu *v);
 void soft_code_rekey(struct soft_vcpu *v);
 void soft_code_answer(struct soft_vcpu *v);
+
+/*
+ * The translator is about to read the RAM page's bytes (granules 0), or keeps
+ * code that depends on these 64-byte pieces of it.
+ */
+void soft_code_hold(struct soft_vcpu *v, u64 page, u64 granules);
+
+/* How a vCPU gets its translator (engine_config.translator); init sets v->jit
+ * or fails with a sentence: then it goes without. */
+struct soft_translator {
+	int (*init)(struct soft_vcpu *v, u64 cache, struct err *e);
+	void (*fini)(struct soft_vcpu *v);
+};
+
+/*
+ * The translator as the interpreter sees it; v->jit is NULL without one.
+ * Owner's thread, outside of blocks.
+ */
+enum soft_jit_result {
+	JIT_NONE,   /* there is none at v->rip */
+	JIT_RAN,    /* go on at v->rip as you like */
+	JIT_INTERP, /* the interpreter must run the instruction at v->rip */
+};
+struct soft_jit_ops {
+	/* Runs translated code from v->rip on. */
+	enum soft_jit_result (*run)(struct soft_vcpu *v);
+	/* Makes some for v->rip, which has been executed often. */
+	void (*heat)(struct soft_vcpu *v);
+	/* Bytes [off, off + n) of the RAM page were written. */
+	void (*written)(struct soft_vcpu *v, u64 page, u64 off, u64 n);
+	/* 64-byte pieces of the page that translated code depends on. */
+	u64 (*granules)(struct soft_vcpu *v, u64 page);
+	void (*flush)(struct soft_vcpu *v); /* drop everything */
+};
 
 /*
  * An engine's view of who has decoded what, shared by its vCPUs; made before
