@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Memory operands by the inline software TLB: the address in RCX is looked up
+ * in v->tlb; with a hit RCX becomes a host address, else out-of-line code
+ * calls the monitor, which fills the TLB and gives the host address, or has
+ * the interpreter run the whole instruction (MMIO, page crossing, faults,
+ * pages with code).
+ *
+ * This is the one file that knows the strategy.
+ */
+#include "cpu/jit/translate.h"
+
+static u8 access_log2(unsigned size)
+{
+	u8 n = 0;
+
+	while (1u << n < size)
+		n++;
+	return n;
+}
+
+void tr_get(struct tr *t, u8 r, u8 g)
+{
+	if (jit_host[g] == H_NONE)
+		emit_load(&t->e, r, rm_v(V_GPR(g)));
+	else
+		emit_mov(&t->e, r, jit_host[g]);
+}
+
+void tr_put(struct tr *t, u8 g, u8 r)
+{
+	if (jit_host[g] == H_NONE)
+		emit_store(&t->e, r, rm_v(V_GPR(g)));
+	else
+		emit_mov(&t->e, jit_host[g], r);
+}
+
+/* The host register with guest register g, loaded to scratch if need be. */
+static u8 access_reg(struct tr *t, u8 g, u8 scratch)
+{
+	if (jit_host[g] != H_NONE)
+		return jit_host[g];
+	emit_load(&t->e, scratch, rm_v(V_GPR(g)));
+	return scratch;
+}
+
+void tr_address(struct tr *t, bool linear)
+{
+	const struct insn *i = &t->x->i;
+	bool w = i->adsize == 8;
+	u8 base, index;
+
+	if (i->base == INSN_REG_RIP) {
+		u64 at = t->x->rip + i->len + (s64)i->disp;
+
+		emit_mov_imm(&t->e, JIT_S1, w ? at : (u32)at);
+	} else if (i->base == INSN_REG_NONE && i->index == INSN_REG_NONE) {
+		emit_mov_imm(&t->e, JIT_S1,
+			     w ? (u64)(s64)i->disp : (u32)i->disp);
+	} else {
+		base = i->base == INSN_REG_NONE
+			       ? H_NONE
+			       : access_reg(t, i->base, JIT_S1);
+		index = i->index == INSN_REG_NONE
+				? H_NONE
+				: access_reg(t, i->index, JIT_S2);
+		if (index == H_NONE && !i->disp && w)
+			emit_mov(&t->e, JIT_S1, base);
+		else
+			emit_lea(&t->e, JIT_S1,
+				 rm_sib(base, index, i->scale, i->disp), w);
+	}
+	if (linear && (i->seg == SEG_FS || i->seg == SEG_GS))
+		emit_op(&t->e, (struct opc){.code = 0x03, .w = 1}, JIT_S1,
+			rm_v(V(seg) + i->seg * sizeof(struct seg_state) +
+			     offsetof(struct seg_state, base)));
+}
+
+void tr_access(struct tr *t, unsigned size, bool write)
+{
+	size_t tag = write ? offsetof(struct tlb_entry, tag_write)
+			   : offsetof(struct tlb_entry, tag_read);
+	struct slow_access *s = &t->slow[t->nslow];
+	struct emit *e = &t->e;
+
+	if (t->nslow == TR_SLOWS) {
+		e->full = true;
+		return;
+	}
+	t->nslow++;
+	tr_guard_flags(t);
+	emit_rr(e, 0x89, false, JIT_S1, JIT_S2);
+	emit_op(e, (struct opc){.code = 0xc1}, 5, rm_reg(JIT_S2)); /* SHR */
+	emit_u8(e, PAGE_SHIFT - 5);
+	emit_alu_imm(e, 4, false, JIT_S2, (TLB_SIZE - 1) << 5);
+	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2, rm_v(V(tlb)));
+	if (size > 1)
+		emit_lea(e, JIT_S3, rm_mem(JIT_S1, (s32)size - 1), true);
+	else
+		emit_mov(e, JIT_S3, JIT_S1);
+	emit_alu_imm(e, 4, true, JIT_S3, -(s32)PAGE_SIZE);
+	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S3,
+		rm_mem(JIT_S2, (s32)tag));
+	s->from = emit_jcc(e, 5); /* JNE */
+	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S1,
+		rm_mem(JIT_S2, offsetof(struct tlb_entry, addend)));
+	s->back = e->p;
+	s->rip = t->x->rip;
+	s->size_log2 = access_log2(size);
+	s->write = write;
+	s->vec = t->vec;
+}
+
+void tr_operand(struct tr *t, unsigned size, bool write)
+{
+	/* Adding a segment base clobbers the flags, so they go first. */
+	tr_guard_flags(t);
+	tr_address(t, true);
+	tr_access(t, size, write);
+}
+
+/* Asks the monitor for a host address and goes on. */
+void tr_slow_accesses(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	for (unsigned k = 0; k < t->nslow && !e->full; k++) {
+		struct slow_access *s = &t->slow[k];
+
+		emit_patch32(s->from, e->p);
+		vec_store_all(t, &s->vec);
+		emit_mov_imm(e, JIT_S2, s->rip);
+		emit_call_to(e, t->j->fill[s->write][s->size_log2]);
+		vec_load_all(t, &s->vec);
+		emit_jmp_to(e, s->back);
+	}
+}

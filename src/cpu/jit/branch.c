@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Branches, and the ways out of a unit.
+ *
+ * A direct branch within the page goes straight to its target once that has
+ * been translated: the page that executes is the page it was translated from.
+ * One to another page compares v->code_key first, which changes with every
+ * flush of the TLB and with mode and privilege. Indirect branches look their
+ * target up in jit.map. Attention is looked at on every way backwards and on
+ * every indirect branch, so no loop runs without.
+ */
+#include "cpu/jit/translate.h"
+
+static const struct vec_state vec_none;
+
+static bool branch_same_page(const struct tr *t, u64 rip)
+{
+	return rip >> PAGE_SHIFT == t->u->rip >> PAGE_SHIFT;
+}
+
+void tr_way(struct tr *t, u8 *from, enum way_kind kind, u64 rip, u16 live)
+{
+	if (t->nway == TR_WAYS) {
+		t->e.full = true;
+		return;
+	}
+	t->way[t->nway++] = (struct way_out){.from = from,
+					     .rip = rip,
+					     .live = live,
+					     .kind = (u8)kind,
+					     .in_fl = !t->fl_host,
+					     .vec = t->vec};
+}
+
+static void branch_fix(struct tr *t, u8 *at, s16 target)
+{
+	if (t->nfix == ARRAY_LEN(t->fix)) {
+		t->e.full = true;
+		return;
+	}
+	t->fix[t->nfix].at = at;
+	t->fix[t->nfix++].target = target;
+}
+
+/* Whether vector registers must be stored before another instruction. */
+static bool branch_vec_dirty(const struct tr *t)
+{
+	return t->vec.dirty_low | t->vec.dirty_full;
+}
+
+void tr_poll(struct tr *t, u64 rip, u16 live)
+{
+	u8 *over;
+
+	emit_op(&t->e, (struct opc){.code = 0x8b}, JIT_S1, rm_v(V(attention)));
+	over = emit_jecxz(&t->e);
+	tr_way(t, emit_jmp(&t->e), WAY_POLL, rip, live);
+	emit_patch8(&t->e, over, t->e.p);
+}
+
+void tr_jcc(struct tr *t)
+{
+	struct unit_insn *x = t->x;
+	u8 *at;
+
+	tr_need_flags(t);
+	at = emit_jcc(&t->e, x->i.cc);
+	if (x->target < 0) {
+		tr_way(t, at, WAY_LINK, unit_target(x), x->live_after);
+	} else if (branch_vec_dirty(t)) {
+		tr_way(t, at, WAY_LABEL, unit_target(x), 0);
+		t->way[t->nway - 1].label = x->target;
+	} else
+		branch_fix(t, at, x->target);
+}
+
+void tr_jmp(struct tr *t)
+{
+	struct unit_insn *x = t->x;
+
+	vec_store_all(t, &t->vec);
+	t->vec = vec_none;
+	if (x->target >= 0) {
+		tr_need_flags(t);
+		branch_fix(t, emit_jmp(&t->e), x->target);
+	} else {
+		tr_way(t, emit_jmp(&t->e), WAY_LINK, unit_target(x),
+		       x->live_after);
+	}
+}
+
+/* Pushes the address of the next instruction; RCX and R11 are clobbered. */
+static void branch_push_next(struct tr *t)
+{
+	u64 next = t->x->rip + t->x->i.len;
+
+	emit_lea(&t->e, JIT_S1, rm_mem(JIT_SP, -8), true);
+	tr_access(t, 8, true);
+	if (next == (u64)(s64)(s32)next) {
+		emit_op(&t->e, (struct opc){.code = 0xc7, .w = 1}, 0,
+			rm_mem(JIT_S1, 0));
+		emit_u32(&t->e, (u32)next);
+	} else {
+		emit_mov_imm(&t->e, JIT_S2, next);
+		emit_store(&t->e, JIT_S2, rm_mem(JIT_S1, 0));
+	}
+	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, -8), true);
+}
+
+void tr_call(struct tr *t)
+{
+	struct unit_insn *x = t->x;
+
+	vec_store_all(t, &t->vec);
+	t->vec = vec_none;
+	branch_push_next(t);
+	tr_way(t, emit_jmp(&t->e), WAY_LINK, unit_target(x), x->live_after);
+}
+
+/* To the linear address in RCX; the flags are in v->fl. */
+static void branch_indirect(struct tr *t)
+{
+	struct emit *e = &t->e;
+	u8 *attention, *other, *stale, *miss;
+
+	emit_op(e, (struct opc){.code = 0x8b}, JIT_S2, rm_v(V(attention)));
+	emit_rr(e, 0x85, false, JIT_S2, JIT_S2);
+	attention = emit_jcc(e, 5);
+	emit_op(e,
+		(struct opc){
+			.code = 0xf0, .map = 3, .pfx = 0xf2, .w = 1, .vex = 1},
+		JIT_S2, rm_reg(JIT_S1)); /* RORX */
+	emit_u8(e, JIT_MAP_BITS);
+	emit_rr(e, 0x31, false, JIT_S1, JIT_S2);
+	emit_alu_imm(e, 4, false, JIT_S2, JIT_MAP_SIZE - 1);
+	emit_op(e, (struct opc){.code = 0xc1}, 4, rm_reg(JIT_S2)); /* SHL */
+	emit_u8(e, 5);
+	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2,
+		rm_v(V(jit_map)));
+	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
+		rm_mem(JIT_S2, offsetof(struct jit_entry, lin)));
+	other = emit_jcc(e, 5);
+	emit_load(e, JIT_S1, rm_mem(JIT_S2, offsetof(struct jit_entry, key)));
+	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
+		rm_v(V(code_key)));
+	stale = emit_jcc(e, 5);
+	emit_op(e, (struct opc){.code = 0xff}, 4,
+		rm_mem(JIT_S2, offsetof(struct jit_entry, code)));
+	if (e->full)
+		return;
+	emit_patch32(stale, e->p);
+	emit_load(e, JIT_S1, rm_mem(JIT_S2, offsetof(struct jit_entry, lin)));
+	miss = e->p;
+	emit_patch32(attention, miss);
+	emit_patch32(other, miss);
+	emit_store(e, JIT_S1, rm_v(V(rip)));
+	emit_jmp_to(e, t->j->exit_look);
+}
+
+void tr_ret(struct tr *t)
+{
+	const struct insn *i = &t->x->i;
+	s32 pop = 8 + (i->form == FORM_I ? (s32)(u16)i->imm : 0);
+
+	vec_store_all(t, &t->vec);
+	t->vec = vec_none;
+	tr_guard_flags(t);
+	emit_mov(&t->e, JIT_S1, JIT_SP);
+	tr_access(t, 8, false);
+	emit_load(&t->e, JIT_S1, rm_mem(JIT_S1, 0));
+	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, pop), true);
+	branch_indirect(t);
+}
+
+/* The target of an indirect branch in RCX. Flags are saved. */
+static void branch_target(struct tr *t)
+{
+	const struct insn *i = &t->x->i;
+
+	tr_guard_flags(t);
+	if (i->mem) {
+		tr_address(t, true);
+		tr_access(t, 8, false);
+		emit_load(&t->e, JIT_S1, rm_mem(JIT_S1, 0));
+	} else {
+		tr_get(t, JIT_S1, i->rm);
+	}
+}
+
+void tr_jmp_ind(struct tr *t)
+{
+	vec_store_all(t, &t->vec);
+	t->vec = vec_none;
+	branch_target(t);
+	branch_indirect(t);
+}
+
+void tr_call_ind(struct tr *t)
+{
+	vec_store_all(t, &t->vec);
+	t->vec = vec_none;
+	branch_target(t);
+	emit_store(&t->e, JIT_S1, rm_v(V(jit_tmp)));
+	branch_push_next(t);
+	emit_load(&t->e, JIT_S1, rm_v(V(jit_tmp)));
+	branch_indirect(t);
+}
+
+void tr_interp(struct tr *t)
+{
+	tr_way(t, emit_jmp(&t->e), WAY_INTERP, t->x->rip, t->x->live);
+}
+
+/* Past the last instruction: goes on as by a jump. */
+void tr_fall_off(struct tr *t)
+{
+	vec_store_all(t, &t->vec);
+	t->vec = vec_none;
+	tr_way(t, emit_jmp(&t->e), WAY_LINK, t->u->rip + t->u->len,
+	       t->u->live_out);
+}
+
+static void way_set_rip(struct tr *t, u64 rip)
+{
+	emit_mov_imm(&t->e, JIT_S1, rip);
+	emit_store(&t->e, JIT_S1, rm_v(V(rip)));
+}
+
+static struct jit_link *way_new_link(struct tr *t, u64 rip, bool cross,
+				     bool in_fl)
+{
+	struct jit *j = t->j;
+	struct jit_link *l;
+
+	if (j->nlinks == JIT_LINKS) {
+		t->e.full = true;
+		return NULL;
+	}
+	l = &j->link[j->nlinks++];
+	*l = (struct jit_link){.rip = rip, .cross = cross, .in_fl = in_fl};
+	t->t->nlinks++;
+	return l;
+}
+
+/* "site" is a jump that goes to the rest until the link is made. */
+static void way_link(struct tr *t, const struct way_out *w)
+{
+	bool cross = !branch_same_page(t, w->rip);
+	struct jit_link *l = way_new_link(t, w->rip, cross, cross || w->in_fl);
+	struct emit *e = &t->e;
+	u8 *other = NULL;
+
+	if (!l)
+		return;
+	if (w->rip <= t->u->rip + t->u->len) {
+		/* The poll's own way out comes later in the list. */
+		t->vec = vec_none;
+		t->fl_host = !w->in_fl;
+		tr_poll(t, w->rip, w->live);
+	}
+	if (cross) {
+		if (w->live && !w->in_fl)
+			tr_save_flags(t);
+		emit_load(e, JIT_S1, rm_v(V(code_key)));
+		emit_mov_imm(e, JIT_S2, (u64)&l->key);
+		emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
+			rm_mem(JIT_S2, 0));
+		other = emit_jcc(e, 5);
+	}
+	l->site = emit_jmp(e);
+	if (e->full)
+		return;
+	if (other)
+		emit_patch32(other, e->p);
+	l->unlinked = e->p;
+	emit_patch32(l->site, e->p);
+	if (w->live && !cross && !w->in_fl)
+		tr_save_flags(t);
+	way_set_rip(t, w->rip);
+	emit_mov_imm(e, JIT_S1, (u64)l);
+	emit_jmp_to(e, t->j->exit_link);
+}
+
+static void way_leave(struct tr *t, const struct way_out *w, const u8 *exit)
+{
+	if (w->live && !w->in_fl)
+		tr_save_flags(t);
+	way_set_rip(t, w->rip);
+	emit_jmp_to(&t->e, exit);
+}
+
+void tr_ways_out(struct tr *t)
+{
+	for (unsigned k = 0; k < t->nway && !t->e.full; k++) {
+		struct way_out w = t->way[k];
+
+		emit_patch32(w.from, t->e.p);
+		vec_store_all(t, &w.vec);
+		switch (w.kind) {
+		case WAY_LINK: way_link(t, &w); break;
+		case WAY_INTERP: way_leave(t, &w, t->j->exit_interp); break;
+		case WAY_POLL: way_leave(t, &w, t->j->exit_look); break;
+		case WAY_LABEL: branch_fix(t, emit_jmp(&t->e), w.label); break;
+		}
+	}
+	for (unsigned k = 0; k < t->nfix && !t->e.full; k++)
+		emit_patch32(t->fix[k].at, t->u->in[t->fix[k].target].code);
+}

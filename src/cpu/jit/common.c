@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Code that all units share, generated once: the way in, the ways out, and
+ * the slow path of memory accesses.
+ */
+#include "cpu/jit/translate.h"
+
+#include "cpu/soft/access.h"
+
+/* Registers that a C function may change, of those that hold guest ones. */
+static const u8 common_volatile[] = {0, 2, 4, 6, 7, 8, 9};
+
+static void common_ldmxcsr(struct emit *e, bool store, size_t off)
+{
+	emit_op(e, (struct opc){.code = 0xae, .map = 1}, store ? 3 : 2,
+		rm_v(off));
+}
+
+static void common_vzeroupper(struct emit *e)
+{
+	static const u8 code[] = {0xc5, 0xf8, 0x77};
+
+	emit_bytes(e, code, sizeof(code));
+}
+
+static void common_push(struct emit *e, u8 r)
+{
+	if (r & 8)
+		emit_u8(e, 0x41);
+	emit_u8(e, 0x50 | (r & 7));
+}
+
+static void common_pop(struct emit *e, u8 r)
+{
+	if (r & 8)
+		emit_u8(e, 0x41);
+	emit_u8(e, 0x58 | (r & 7));
+}
+
+static const u8 common_saved[] = {H_BP, H_BX, H_12, H_13, H_14, H_15};
+
+/* int enter(vcpu, code): to the code at rsi. GS base is the vCPU. */
+static void common_enter(struct emit *e)
+{
+	for (unsigned k = 0; k < ARRAY_LEN(common_saved); k++)
+		common_push(e, common_saved[k]);
+	emit_alu_imm(e, 5, true, H_SP, 8);
+	common_ldmxcsr(e, true, V(jit_host_mxcsr));
+	common_ldmxcsr(e, false, V(xsave) + 24);
+	emit_mov(e, JIT_S1, H_SI);
+	for (u8 g = 0; g < 16; g++)
+		if (jit_host[g] != H_NONE)
+			emit_load(e, jit_host[g], rm_v(V_GPR(g)));
+	emit_op(e, (struct opc){.code = 0xff}, 4, rm_reg(JIT_S1));
+}
+
+/* Out, with the code of enum jit_exit in ECX. */
+static void common_exit(struct emit *e)
+{
+	for (u8 g = 0; g < 16; g++)
+		if (jit_host[g] != H_NONE)
+			emit_store(e, jit_host[g], rm_v(V_GPR(g)));
+	emit_rr(e, 0x89, false, H_CX, H_AX);
+	common_ldmxcsr(e, true, V(xsave) + 24);
+	common_ldmxcsr(e, false, V(jit_host_mxcsr));
+	common_vzeroupper(e);
+	emit_alu_imm(e, 0, true, H_SP, 8);
+	for (unsigned k = ARRAY_LEN(common_saved); k-- > 0;)
+		common_pop(e, common_saved[k]);
+	emit_u8(e, 0xc3);
+}
+
+static u8 *common_exit_as(struct emit *e, enum jit_exit code, const u8 *exit)
+{
+	u8 *at = e->p;
+
+	if (code == JIT_EXIT_LINK)
+		emit_store(e, JIT_S1, rm_v(V(jit_pending)));
+	emit_mov_imm(e, H_CX, code);
+	emit_jmp_to(e, exit);
+	return at;
+}
+
+/*
+ * The host address of an access whose TLB check failed, or NULL if the
+ * interpreter must look at the instruction. Does not fault.
+ */
+static void *common_fill_slow(struct soft_vcpu *v, u64 lin, u64 n,
+			      enum mmu_access access)
+{
+	if (!lin_canonical(lin) || !lin_canonical(lin + n - 1))
+		return NULL;
+	return soft_host(v, lin, n, access);
+}
+
+/*
+ * Called with the linear address in RCX and the instruction's in R11; returns
+ * with a host address in RCX, or leaves.
+ */
+static u8 *common_fill(struct emit *e, unsigned size_log2, bool write,
+		       const u8 *exit_interp)
+{
+	u8 *at = e->p, *none;
+
+	emit_store(e, JIT_S2, rm_v(V(rip)));
+	for (unsigned k = 0; k < ARRAY_LEN(common_volatile); k++)
+		emit_store(e, jit_host[common_volatile[k]],
+			   rm_v(V_GPR(common_volatile[k])));
+	common_vzeroupper(e);
+	emit_mov(e, H_SI, H_CX);
+	emit_mov_imm(e, H_DX, 1u << size_log2);
+	emit_mov_imm(e, H_CX, write ? MMU_WRITE : MMU_READ);
+	/* RDGSBASE rdi */
+	emit_op(e, (struct opc){.code = 0xae, .map = 1, .pfx = 0xf3, .w = 1}, 1,
+		rm_reg(H_DI));
+	emit_alu_imm(e, 5, true, H_SP, 8);
+	emit_mov_imm(e, H_AX, (u64)&common_fill_slow);
+	emit_op(e, (struct opc){.code = 0xff}, 2, rm_reg(H_AX));
+	emit_alu_imm(e, 0, true, H_SP, 8);
+	emit_mov(e, JIT_S1, H_AX);
+	emit_rr(e, 0x85, true, H_AX, H_AX);
+	for (unsigned k = 0; k < ARRAY_LEN(common_volatile); k++)
+		emit_load(e, jit_host[common_volatile[k]],
+			  rm_v(V_GPR(common_volatile[k])));
+	none = emit_jcc(e, 4);
+	emit_u8(e, 0xc3);
+	if (e->full)
+		return at;
+	emit_patch32(none, e->p);
+	emit_alu_imm(e, 0, true, H_SP, 8);
+	emit_jmp_to(e, exit_interp);
+	return at;
+}
+
+bool jit_common(struct jit *j)
+{
+	u8 *p = codebuf_alloc(&j->buf, 0, 64);
+	struct emit e = {.p = p, .end = j->buf.write + j->buf.size};
+
+	j->enter = e.p;
+	common_enter(&e);
+	j->exit = e.p;
+	common_exit(&e);
+	j->exit_look = common_exit_as(&e, JIT_EXIT_LOOK, j->exit);
+	j->exit_link = common_exit_as(&e, JIT_EXIT_LINK, j->exit);
+	j->exit_interp = common_exit_as(&e, JIT_EXIT_INTERP, j->exit);
+	for (unsigned w = 0; w < 2; w++)
+		for (unsigned s = 0; s < JIT_FILL_SIZES; s++)
+			j->fill[w][s] = common_fill(&e, s, w, j->exit_interp);
+	codebuf_alloc(&j->buf, (size_t)(e.p - p), 1);
+	j->common_end = j->buf.used;
+	return !e.full;
+}

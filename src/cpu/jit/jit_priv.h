@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The translator of one vCPU, shared by the files of this folder.
+ *
+ * While generated code runs, GS base points to the soft_vcpu, the guest's
+ * general registers are in host registers as jit_host[] says (four of them
+ * stay in v->gpr), RCX, R11 and R14 are scratch, RSP is the host's stack. Guest
+ * flags that are live are in the host's flags; vector registers are in v->xsave
+ * at every entry and exit and are cached in host registers in between.
+ *
+ * Everything belongs to the vCPU's thread.
+ */
+#ifndef CPU_JIT_JIT_PRIV_H
+#define CPU_JIT_JIT_PRIV_H
+
+#include "cpu/jit/emit.h"
+#include "cpu/jit/unit.h"
+#include "cpu/soft/codebuf.h"
+#include "cpu/soft/soft.h"
+
+#define JIT_S1  H_CX /* scratch: addresses, shift counts */
+#define JIT_S2  H_11 /* scratch */
+#define JIT_S3  H_14 /* scratch */
+#define JIT_AX  H_AX
+#define JIT_SP  H_10 /* guest RSP */
+#define JIT_GCX H_15 /* guest RCX */
+
+/* Host register of each guest register; H_NONE: in v->gpr. */
+extern const u8 jit_host[16];
+
+#define JIT_HEAT          32
+#define JIT_CACHE_DEFAULT (32 * MIB)
+#define JIT_MAP_BITS      12
+#define JIT_MAP_SIZE      BIT(JIT_MAP_BITS)
+#define JIT_HASH_SIZE     16384u
+#define JIT_PAGE_HASH     4096u
+#define JIT_UNITS         65536u
+#define JIT_LINKS         131072u
+
+struct jit_unit;
+struct tr;
+
+/* A direct branch out of a unit. */
+struct jit_link {
+	u8 *site;                 /* rel32 that is patched */
+	u8 *unlinked;             /* where it goes if not linked */
+	u64 rip;                  /* linear target */
+	u64 key;                  /* cross: code_key for which "to" is right */
+	struct jit_unit *to;      /* NULL: not linked */
+	struct jit_link *next_in; /* in to->incoming */
+	bool cross;               /* other page: checks key */
+	bool in_fl;               /* flags are in v->fl */
+};
+
+struct jit_unit {
+	u64 rip, at;       /* linear address; offset in the memfd */
+	u32 page;          /* index of the RAM page */
+	u32 links, nlinks; /* outgoing, in jit.link[] */
+	u64 granules;
+	u8 *entry_fl;   /* flags are in v->fl */
+	u8 *entry_host; /* flags are in the host's */
+	struct jit_unit *hash_next, *page_next;
+	struct jit_link *incoming;
+};
+
+/* Indirect branches look their target up here. */
+struct jit_entry {
+	u64 lin, key;
+	const void *code;
+	struct jit_unit *unit;
+};
+
+enum jit_exit {
+	JIT_EXIT_LOOK,   /* go on at v->rip */
+	JIT_EXIT_LINK,   /* the same, and link jit.pending to what is there */
+	JIT_EXIT_INTERP, /* the instruction at v->rip is the interpreter's */
+};
+
+/* Slow ways of memory accesses, by log2 of the size and direction. */
+#define JIT_FILL_SIZES 6
+
+struct jit_page {
+	u32 page;
+	struct jit_unit *units;
+	struct jit_page *next;
+};
+
+struct jit {
+	struct codebuf buf;
+	/* Common code, made once; addresses in the writable view. */
+	u8 *enter, *exit, *exit_interp, *exit_link, *exit_look;
+	u8 *fill[2][JIT_FILL_SIZES];
+	size_t common_end;
+	struct jit_entry map[JIT_MAP_SIZE];
+	struct jit_unit *hash[JIT_HASH_SIZE];
+	struct jit_unit *pages[JIT_PAGE_HASH]; /* by page, through page_next */
+	struct jit_unit *unit;
+	struct jit_link *link;
+	unsigned nunits, nlinks;
+	struct jit_link *pending;
+	struct unit u; /* under translation */
+	struct tr *tr;
+	u64 translated, flushes, exits[3];
+	u64 by_op[X86_OPS]; /* exits to the interpreter, by instruction */
+	bool has[FEATURES]; /* of the host's CPU */
+};
+
+/* translate.c: writes u->u as a unit; false if there is no room. */
+bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *t);
+
+/* common.c: the code that all units share. */
+bool jit_common(struct jit *j);
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Translation of one unit: entries, its instructions in order, then the
+ * out-of-line parts.
+ */
+#include "cpu/jit/translate.h"
+
+#include <string.h>
+
+#define TR_MAX_CODE (96 * KIB)
+
+const u8 jit_host[16] = {
+	[0] = H_AX,   [1] = JIT_GCX, [2] = H_DX,    [3] = H_BX,
+	[4] = JIT_SP, [5] = H_BP,    [6] = H_SI,    [7] = H_DI,
+	[8] = H_8,    [9] = H_9,     [10] = H_NONE, [11] = H_NONE,
+	[12] = H_12,  [13] = H_13,   [14] = H_NONE, [15] = H_NONE,
+};
+
+void tr_save_flags(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	emit_mov(e, JIT_S2, H_AX);
+	emit_u8(e, 0x9f); /* LAHF */
+	emit_op(e, (struct opc){.code = 0x90, .map = 1}, 0,
+		rm_reg(H_AX)); /* SETO AL */
+	emit_op(e, (struct opc){.code = 0x89, .pfx = 0x66}, H_AX, rm_v(V(fl)));
+	emit_mov(e, H_AX, JIT_S2);
+}
+
+void tr_restore_flags(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	emit_mov(e, JIT_S2, H_AX);
+	emit_op(e, (struct opc){.code = 0xb7, .map = 1}, H_AX,
+		rm_v(V(fl))); /* MOVZX */
+	emit_u8(e, 0x04);     /* ADD AL, 127: OF */
+	emit_u8(e, 0x7f);
+	emit_u8(e, 0x9e); /* SAHF */
+	emit_mov(e, H_AX, JIT_S2);
+}
+
+void tr_guard_flags(struct tr *t)
+{
+	if (t->x->live && !t->fl_mem) {
+		tr_save_flags(t);
+		t->fl_mem = true;
+	}
+	t->fl_host = false;
+}
+
+/* Flags that the instruction reads, or passes on while it writes others. */
+void tr_need_flags(struct tr *t)
+{
+	const struct unit_insn *x = t->x;
+	u16 touched = op_rows[x->i.row].flags_written & RFLAGS_ARITH;
+	bool need = x->read || (touched && x->live_after & ~x->write);
+
+	if (x->label || x->kind == UNIT_JMP)
+		need |= x->live;
+	if (need && x->live && !t->fl_host) {
+		tr_restore_flags(t);
+		t->fl_host = true;
+	}
+}
+
+/* With vector instructions: only if they may run as they are. */
+static void tr_simd_gate(struct tr *t)
+{
+	u8 *ok;
+
+	emit_op(&t->e, (struct opc){.code = 0x8b}, JIT_S1,
+		rm_v(V(jit_no_simd)));
+	ok = emit_jecxz(&t->e);
+	tr_way(t, emit_jmp(&t->e), WAY_INTERP, t->u->rip, t->u->in[0].live);
+	emit_patch8(&t->e, ok, t->e.p);
+}
+
+static void tr_label(struct tr *t)
+{
+	static const struct vec_state none;
+
+	if (!t->x->label)
+		return;
+	vec_store_all(t, &t->vec);
+	t->vec = none;
+	if (t->x->live && !t->fl_host)
+		tr_restore_flags(t);
+	t->fl_host = true;
+	t->fl_mem = false;
+}
+
+static void tr_insn(struct tr *t)
+{
+	static void (*const translate[])(struct tr * t) = {
+		[UNIT_INTERP] = tr_interp,   [UNIT_PLAIN] = tr_plain,
+		[UNIT_SIMD] = tr_simd,       [UNIT_JCC] = tr_jcc,
+		[UNIT_JMP] = tr_jmp,         [UNIT_CALL] = tr_call,
+		[UNIT_JMP_IND] = tr_jmp_ind, [UNIT_CALL_IND] = tr_call_ind,
+		[UNIT_RET] = tr_ret,         [UNIT_PUSH] = tr_push,
+		[UNIT_POP] = tr_pop,         [UNIT_LEAVE] = tr_leave,
+		[UNIT_DIV] = tr_div,         [UNIT_CX] = tr_cx,
+	};
+	struct unit_insn *x = t->x;
+
+	tr_label(t);
+	x->code = t->e.p;
+	if (x->loop)
+		tr_poll(t, x->rip, x->live);
+	if (translate[x->kind])
+		translate[x->kind](t);
+	if (op_rows[x->i.row].flags_written & RFLAGS_ARITH) {
+		t->fl_host = true;
+		t->fl_mem = false;
+	}
+}
+
+static bool tr_falls_off(const struct unit_insn *last)
+{
+	switch (last->kind) {
+	case UNIT_INTERP:
+	case UNIT_JMP:
+	case UNIT_CALL:
+	case UNIT_JMP_IND:
+	case UNIT_CALL_IND:
+	case UNIT_RET: return false;
+	default: return true;
+	}
+}
+
+static void tr_unit(struct tr *t)
+{
+	t->t->entry_fl = t->e.p;
+	if (t->u->in[0].live)
+		tr_restore_flags(t);
+	t->t->entry_host = t->e.p;
+	t->fl_host = true;
+	t->fl_mem = false;
+	if (t->u->simd)
+		tr_simd_gate(t);
+	for (unsigned k = 0; k < t->u->n && !t->e.full; k++) {
+		t->x = &t->u->in[k];
+		tr_insn(t);
+	}
+	if (tr_falls_off(&t->u->in[t->u->n - 1]))
+		tr_fall_off(t);
+	tr_ways_out(t);
+	tr_slow_accesses(t);
+}
+
+bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *unit)
+{
+	size_t room = j->buf.size - j->buf.used;
+	struct tr *t = j->tr;
+	u8 *at;
+
+	if (room < TR_MAX_CODE)
+		return false;
+	at = codebuf_alloc(&j->buf, 0, 16);
+	memset(t, 0, offsetof(struct tr, slow));
+	t->e = (struct emit){.p = at,
+			     .end = at + TR_MAX_CODE,
+			     .to_exec = j->buf.exec - j->buf.write};
+	t->u = &j->u;
+	t->j = j;
+	t->t = unit;
+	t->v = v;
+	unit->links = j->nlinks;
+	unit->nlinks = 0;
+	tr_unit(t);
+	if (t->e.full)
+		return false;
+	codebuf_alloc(&j->buf, (size_t)(t->e.p - at), 1);
+	return true;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One translation under way, shared by the files that write its parts:
+ * access.c (memory operands), vector.c (vector registers), flags in
+ * translate.c, branch.c (ways out).
+ */
+#ifndef CPU_JIT_TRANSLATE_H
+#define CPU_JIT_TRANSLATE_H
+
+#include "cpu/jit/jit_priv.h"
+
+/* Which vector registers are in host registers; a bit each. */
+struct vec_state {
+	u16 low, full;             /* loaded: 128 bits, 256 bits */
+	u16 dirty_low, dirty_full; /* v->xsave is stale */
+};
+
+/* Out-of-line code of a memory access whose TLB check failed. */
+struct slow_access {
+	u8 *from; /* rel32 of the branch here */
+	u8 *back; /* where to go on with the host address in RCX */
+	u64 rip;
+	u8 size_log2;
+	bool write;
+	struct vec_state vec;
+};
+
+/* Out-of-line code that ends in another unit or in the monitor. */
+struct way_out {
+	u8 *from; /* rel32 of the branch here; NULL: falls in, none */
+	u64 rip;
+	u16 live;   /* flags live there */
+	u8 kind;    /* enum way_kind */
+	bool in_fl; /* they are in v->fl, else in the host's flags */
+	s16 label;  /* WAY_LABEL: index of the instruction */
+	struct vec_state vec;
+};
+
+enum way_kind {
+	WAY_LINK,   /* direct branch to rip */
+	WAY_INTERP, /* the interpreter runs rip */
+	WAY_POLL,   /* attention was set: to the monitor, go on at rip */
+	WAY_LABEL,  /* to another instruction of this unit, vectors stored */
+};
+
+#define TR_SLOWS 256
+#define TR_WAYS  512
+
+struct tr {
+	struct emit e;
+	struct unit *u;
+	struct unit_insn *x; /* under translation */
+	struct jit *j;
+	struct jit_unit *t;
+	struct soft_vcpu *v;
+	struct vec_state vec;
+	/* Where the live flags are: in the host's flags, in v->fl, or both. */
+	bool fl_host, fl_mem;
+	unsigned nslow, nway, nfix;
+	struct slow_access slow[TR_SLOWS];
+	struct way_out way[TR_WAYS];
+	/* rel32s that go to an instruction of this unit */
+	struct {
+		u8 *at;
+		s16 target;
+	} fix[2 * UNIT_INSNS];
+};
+
+/* v->fl = the host's flags, and back. Clobber R11 only. */
+void tr_save_flags(struct tr *t);
+void tr_restore_flags(struct tr *t);
+/* Before the host's flags are clobbered: live ones are brought to v->fl. */
+void tr_guard_flags(struct tr *t);
+/* Before they are used: live ones are brought to the host's flags. */
+void tr_need_flags(struct tr *t);
+
+/* access.c: puts the host address of size bytes at x's memory operand in RCX;
+ * clobbers R11 and the host's flags. */
+void tr_operand(struct tr *t, unsigned size, bool write);
+/* The same for the linear address that is in RCX. */
+void tr_access(struct tr *t, unsigned size, bool write);
+/* The effective address (with segment base if linear) in RCX. */
+void tr_address(struct tr *t, bool linear);
+void tr_slow_accesses(struct tr *t);
+
+/* vector.c */
+void vec_use(struct tr *t, unsigned reg, bool full, bool read);
+void vec_dirty(struct tr *t, unsigned reg, bool full);
+void vec_store_all(struct tr *t, const struct vec_state *s);
+void vec_load_all(struct tr *t, const struct vec_state *s);
+void tr_simd(struct tr *t);
+
+/* plain.c */
+void tr_plain(struct tr *t);
+void tr_div(struct tr *t);
+void tr_cx(struct tr *t);
+void tr_push(struct tr *t);
+void tr_pop(struct tr *t);
+void tr_leave(struct tr *t);
+/* Guest register g into host register r, and back. */
+void tr_get(struct tr *t, u8 r, u8 g);
+void tr_put(struct tr *t, u8 g, u8 r);
+
+/* branch.c */
+void tr_jcc(struct tr *t);
+void tr_jmp(struct tr *t);
+void tr_call(struct tr *t);
+void tr_jmp_ind(struct tr *t);
+void tr_call_ind(struct tr *t);
+void tr_ret(struct tr *t);
+void tr_interp(struct tr *t);
+void tr_poll(struct tr *t, u64 rip, u16 live);
+/* A branch here from "from" (rel32), that leaves the unit. */
+void tr_way(struct tr *t, u8 *from, enum way_kind kind, u64 rip, u16 live);
+void tr_fall_off(struct tr *t);
+void tr_ways_out(struct tr *t);
+
+/* The mandatory prefix that the last byte of a VEX prefix stands for. */
+static inline u8 jit_vex_prefix(u8 last)
+{
+	static const u8 pfx[] = {0, 0x66, 0xf3, 0xf2};
+
+	return pfx[last & 3];
+}
+
+static inline struct rm rm_v(size_t off)
+{
+	return rm_gs(off);
+}
+#define V(field)    offsetof(struct soft_vcpu, field)
+#define V_GPR(g)    (offsetof(struct soft_vcpu, gpr) + 8u * (g))
+#define V_XMM(n)    (offsetof(struct soft_vcpu, xsave) + 160 + 16u * (n))
+#define V_YMM_HI(n) (offsetof(struct soft_vcpu, xsave) + 576 + 16u * (n))
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cpu/jit/unit.h"
+
+#include <string.h>
+
+#include "cpu/jit/plan.h"
+
+#define LOOK_AHEAD 6
+
+static u16 unit_row_flags(u16 flags)
+{
+	return flags & RFLAGS_ARITH;
+}
+
+/* A shift by an immediate count: 0 leaves the flags alone, others do not. */
+static bool unit_keeps_flags(const struct insn *i)
+{
+	unsigned mask = i->opsize == 8 ? 63 : 31;
+
+	if (!(op_rows[i->row].attr & OPA_CONDFLAGS))
+		return false;
+	return (i->form != FORM_RM_I && i->form != FORM_RM_R_I) ||
+	       !(i->imm & mask) || i->opsize < 4;
+}
+
+static void unit_flags(struct unit_insn *x)
+{
+	const struct op_row *row = &op_rows[x->i.row];
+
+	x->read = unit_row_flags(row->flags_read);
+	x->write = unit_row_flags(row->flags_written);
+	if (unit_keeps_flags(&x->i)) {
+		x->read |= x->write;
+		x->write = 0;
+	}
+	if (x->kind == UNIT_INTERP)
+		x->read = RFLAGS_ARITH;
+}
+
+static bool unit_decode(struct unit_insn *x, u64 rip, const u8 *page)
+{
+	unsigned off = rip & PAGE_MASK, n = MIN(15u, PAGE_SIZE - off);
+
+	memcpy(x->bytes, page + off, n);
+	x->rip = rip;
+	if (insn_decode(&x->i, x->bytes, n, DECODE_64) != DECODE_OK)
+		return false;
+	x->kind = plan_insn(&x->i);
+	x->label = x->loop = false;
+	x->target = -1;
+	x->code = NULL;
+	unit_flags(x);
+	return true;
+}
+
+/* The code is right only as long as these bytes stay as they are. */
+static void unit_depends(struct unit *u, u64 rip, unsigned len)
+{
+	unsigned first = (rip & PAGE_MASK) / 64;
+	unsigned last = ((rip & PAGE_MASK) + len - 1) / 64;
+
+	u->granules |= (~0ull << first) & (~0ull >> (63 - last));
+}
+
+/*
+ * Flags live at rip, outside the unit: looks at a few instructions of the
+ * same page. What is not known is live.
+ */
+static u16 unit_live_at(struct unit *u, u64 rip)
+{
+	u16 live = 0, killed = 0;
+
+	for (int n = 0; n < LOOK_AHEAD; n++) {
+		struct unit_insn x;
+
+		if (rip >> PAGE_SHIFT != u->rip >> PAGE_SHIFT ||
+		    !unit_decode(&x, rip, u->page))
+			break;
+		unit_depends(u, rip, x.i.len);
+		live |= x.read & ~killed;
+		killed |= x.write;
+		if (killed == RFLAGS_ARITH)
+			return live;
+		if (x.kind != UNIT_PLAIN && x.kind != UNIT_SIMD &&
+		    x.kind != UNIT_PUSH && x.kind != UNIT_POP &&
+		    x.kind != UNIT_NOP)
+			break;
+		rip += x.i.len;
+	}
+	return live | (RFLAGS_ARITH & ~killed);
+}
+
+/* Ends a unit: nothing falls through. */
+static bool unit_ends(const struct unit_insn *x)
+{
+	switch (x->kind) {
+	case UNIT_INTERP:
+	case UNIT_JMP:
+	case UNIT_CALL:
+	case UNIT_JMP_IND:
+	case UNIT_CALL_IND:
+	case UNIT_RET: return true;
+	default: return false;
+	}
+}
+
+static void unit_find_targets(struct unit *u)
+{
+	for (unsigned k = 0; k < u->n; k++) {
+		struct unit_insn *x = &u->in[k];
+
+		if (x->kind != UNIT_JCC && x->kind != UNIT_JMP)
+			continue;
+		for (unsigned t = 0; t < u->n; t++) {
+			if (u->in[t].rip != unit_target(x))
+				continue;
+			x->target = (s16)t;
+			u->in[t].label = true;
+			u->in[t].loop |= t <= k;
+			break;
+		}
+	}
+}
+
+/* Flags live after instruction k by what is known so far. */
+static u16 unit_live_after(const struct unit *u, unsigned k, const u16 *outside)
+{
+	const struct unit_insn *x = &u->in[k];
+	u16 next = k + 1 < u->n ? u->in[k + 1].live : u->live_out;
+	u16 target = x->target >= 0 ? u->in[x->target].live : outside[k];
+
+	switch (x->kind) {
+	case UNIT_JCC: return next | target;
+	case UNIT_JMP:
+	case UNIT_CALL: return target;
+	case UNIT_INTERP:
+	case UNIT_JMP_IND:
+	case UNIT_CALL_IND:
+	case UNIT_RET: return RFLAGS_ARITH;
+	default: return next;
+	}
+}
+
+static void unit_liveness(struct unit *u)
+{
+	u16 outside[UNIT_INSNS];
+	bool changed;
+
+	for (unsigned k = 0; k < u->n; k++) {
+		struct unit_insn *x = &u->in[k];
+		bool direct = x->kind == UNIT_JCC || x->kind == UNIT_JMP ||
+			      x->kind == UNIT_CALL;
+
+		outside[k] = direct && x->target < 0
+				     ? unit_live_at(u, unit_target(x))
+				     : 0;
+		x->live = 0;
+	}
+	u->live_out = unit_live_at(u, u->rip + u->len);
+	do {
+		changed = false;
+		for (unsigned k = u->n; k-- > 0;) {
+			struct unit_insn *x = &u->in[k];
+			u16 live;
+
+			x->live_after = unit_live_after(u, k, outside);
+			live = (x->live_after & ~x->write) | x->read;
+			changed |= live != x->live;
+			x->live = live;
+		}
+	} while (changed);
+}
+
+bool unit_read(struct unit *u, u64 rip, const u8 *page)
+{
+	u->rip = rip;
+	u->page = page;
+	u->n = u->len = 0;
+	u->granules = 0;
+	u->simd = u->avx = false;
+	while (u->n < UNIT_INSNS) {
+		struct unit_insn *x = &u->in[u->n];
+
+		if ((rip + u->len) >> PAGE_SHIFT != rip >> PAGE_SHIFT ||
+		    !unit_decode(x, rip + u->len, page))
+			break;
+		u->n++;
+		unit_depends(u, x->rip, x->i.len);
+		u->len += x->i.len;
+		if (x->kind == UNIT_SIMD) {
+			u->simd = true;
+			u->avx |= !!(op_rows[x->i.row].attr & OPA_AVX);
+		}
+		if (unit_ends(x))
+			break;
+	}
+	if (!u->n)
+		return false;
+	unit_find_targets(u);
+	unit_liveness(u);
+	return true;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A unit of translation: instructions that follow each other within one page,
+ * from an entry point through conditional branches up to a transfer that never
+ * falls through, and what is known about them before code is written: which
+ * are branched to from within, and which flags are live.
+ *
+ * Live means that some way from here reads the flag before writing it. What
+ * lies outside the unit is looked at a little way (within the page), else all
+ * flags are live there.
+ */
+#ifndef CPU_JIT_UNIT_H
+#define CPU_JIT_UNIT_H
+
+#include "cpu/x86/insn.h"
+#include "cpu/x86/x86.h"
+
+#define UNIT_INSNS 96
+
+/* How the translator goes about an instruction. */
+enum unit_kind {
+	UNIT_INTERP, /* leave: the interpreter runs it; ends the unit */
+	UNIT_PLAIN,  /* integer, re-encoded */
+	UNIT_SIMD,   /* vector, re-encoded */
+	UNIT_JCC,
+	UNIT_JMP,     /* direct */
+	UNIT_CALL,    /* direct */
+	UNIT_JMP_IND, /* through a register or memory */
+	UNIT_CALL_IND,
+	UNIT_RET,
+	UNIT_PUSH, /* register, memory or immediate */
+	UNIT_POP,
+	UNIT_LEAVE,
+	UNIT_NOP, /* nothing at all */
+	UNIT_DIV,
+	UNIT_CX, /* CMPXCHG8B, CMPXCHG16B */
+};
+
+struct unit_insn {
+	struct insn i;
+	u8 bytes[15]; /* copied once: the guest may change them */
+	u64 rip;
+	u8 kind;         /* enum unit_kind */
+	bool label;      /* branched to from within the unit */
+	bool loop;       /* ... backwards: look at attention here */
+	u16 read, write; /* flags: read; certainly written */
+	u16 live;        /* flags live before it */
+	u16 live_after;
+	s16 target; /* index of a branch's target, -1: outside */
+	u8 *code;   /* where its code begins, once written */
+};
+
+struct unit {
+	u64 rip;         /* linear address of the first instruction */
+	const u8 *page;  /* host address of its page */
+	unsigned n, len; /* instructions, bytes */
+	bool simd, avx;  /* has vector instructions */
+	u16 live_out;    /* flags live where it falls off the end */
+	u64 granules;    /* 64-byte pieces of the page it depends on */
+	struct unit_insn in[UNIT_INSNS];
+};
+
+/*
+ * Reads a unit at linear address rip, 64-bit code; page is the host address
+ * of rip's page. False: not even one instruction.
+ */
+bool unit_read(struct unit *u, u64 rip, const u8 *page);
+
+/* Linear address of a direct branch's target. */
+static inline u64 unit_target(const struct unit_insn *x)
+{
+	return x->rip + x->i.len + x->i.imm;
+}
+
+#endif
