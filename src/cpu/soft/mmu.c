@@ -28,6 +28,7 @@ struct mmu_step {
 struct mmu_walk {
 	struct mmu_step step[5]; /* by level; p NULL where not walked */
 	unsigned leaf;           /* level of the leaf */
+	u64 pte;                 /* the leaf, for its D and G */
 	u64 size;                /* of the page */
 	gpa_t gpa;               /* of lin's 4 KiB page */
 	u32 perm;                /* PTE_W | PTE_U of all levels */
@@ -232,8 +233,9 @@ static int mmu_walk32(struct soft_vcpu *v, gva_t lin, struct mmu_walk *w)
 }
 
 /* PF_P if the page is there but this access to it is not permitted. */
-static bool mmu_permitted(const struct soft_vcpu *v, const struct mmu_walk *w,
-			  enum mmu_access access, enum mmu_kind kind)
+static inline bool mmu_permitted(const struct soft_vcpu *v,
+				 const struct mmu_walk *w,
+				 enum mmu_access access, enum mmu_kind kind)
 {
 	bool page_user = w->perm & PTE_U;
 
@@ -346,7 +348,34 @@ static int mmu_walk(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
 			return (int)(err | PF_P);
 	} while (unlikely(!mmu_set_accessed(v, w, access == MMU_WRITE)));
 	mmu_remember_table(v, lin, w);
+	w->pte = w->step[w->leaf].val;
 	return WALK_OK;
+}
+
+/*
+ * The usual miss: the page table is known, and the entry has its A bit, and D
+ * if need be. Everything else is for mmu_walk().
+ */
+static inline bool mmu_walk_quick(struct soft_vcpu *v, gva_t lin,
+				  enum mmu_access access, enum mmu_kind kind,
+				  struct mmu_walk *w)
+{
+	const struct mmu_pde *d = &v->mmu->set->pde[(lin >> 21) % MMU_WALKS];
+	u64 need = PTE_P | PTE_A | (access == MMU_WRITE ? PTE_D : 0);
+	u64 pte;
+
+	if (d->tag != lin >> 21)
+		return false;
+	pte = __atomic_load_n(&d->table[lin >> PAGE_SHIFT & 511],
+			      __ATOMIC_RELAXED);
+	if ((pte & need) != need || pte & v->mmu->rsvd[1][1])
+		return false;
+	w->perm = d->perm & (u32)pte;
+	w->nx = d->nx | pte >> 63;
+	w->gpa = pte & v->mmu->addr_mask;
+	w->size = PAGE_SIZE;
+	w->pte = pte;
+	return mmu_permitted(v, w, access, kind);
 }
 
 /* Whether DR7 has a data breakpoint in this page. */
@@ -393,9 +422,9 @@ static void mmu_mark_dirty(struct mem *m, const u8 *host)
 }
 
 /* Makes the TLB entry for a page of RAM as far as the access allows. */
-static void mmu_install(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
-			enum mmu_kind kind, const struct mmu_walk *w,
-			struct mmu_page *page)
+static inline void mmu_install(struct soft_vcpu *v, gva_t lin,
+			       enum mmu_access access, enum mmu_kind kind,
+			       const struct mmu_walk *w, struct mmu_page *page)
 {
 	gva_t base = lin & ~PAGE_MASK;
 	struct tlb_entry e = {
@@ -405,7 +434,7 @@ static void mmu_install(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
 		.addend = (u64)page->host - base,
 	};
 	bool paging = v->cr0 & CR0_PG;
-	bool dirty = !paging || w->step[w->leaf].val & PTE_D;
+	bool dirty = !paging || w->pte & PTE_D;
 	bool keep = !soft_mem(v)->dirty && mmu_has_wtag(v, page->host);
 	bool watched = mmu_watched(v, lin);
 
@@ -422,8 +451,7 @@ static void mmu_install(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
 	}
 	if (access == MMU_WRITE)
 		mmu_mark_dirty(soft_mem(v), page->host);
-	tlb_fill(v, kind, lin, &e,
-		 paging && v->cr4 & CR4_PGE && w->step[w->leaf].val & PTE_G,
+	tlb_fill(v, kind, lin, &e, paging && v->cr4 & CR4_PGE && w->pte & PTE_G,
 		 w->size > PAGE_SIZE);
 }
 
@@ -436,8 +464,10 @@ bool mmu_translate(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
 
 	v->vcpu.stat[VCPU_STAT_TLB_MISS]++;
 	if (v->cr0 & CR0_PG) {
-		int rc = mmu_walk(v, lin, access, kind, &w);
+		int rc = WALK_OK;
 
+		if (!mmu_walk_quick(v, lin, access, kind, &w))
+			rc = mmu_walk(v, lin, access, kind, &w);
 		if (rc != WALK_OK) {
 			*error = (u32)rc;
 			return false;
@@ -447,8 +477,7 @@ bool mmu_translate(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
 		w.size = PAGE_SIZE;
 		w.perm = PTE_W | PTE_U;
 		w.nx = false;
-		w.leaf = 0;
-		w.step[0].val = 0;
+		w.pte = 0;
 	}
 	*page = (struct mmu_page){.gpa = w.gpa};
 	slot = mem_find(soft_mem(v), w.gpa);
