@@ -25,17 +25,6 @@ CODE(long_way, 16,
      "mov $0x50000, %esp\n push %rbx\n pop %r9\n"
      "mov $0x2a, %al\n out %al, $0xf4\n 1: jmp 1b\n");
 
-static void rig_page_tables(struct rig *r)
-{
-	rig_put(r, RIG_PT, (RIG_PT + 0x1000) | 7);
-	rig_put(r, RIG_PT + 0x1000, (RIG_PT + 0x2000) | 7);
-	rig_put(r, RIG_PT + 0x2000, (RIG_PT + 0x3000) | 7);
-	for (unsigned i = 1; i < 4; i++)
-		rig_put(r, RIG_PT + 0x2000 + 8 * i, i * 2 * MIB | 0x87);
-	for (unsigned i = 0; i < 512; i++)
-		rig_put(r, RIG_PT + 0x3000 + 8 * i, i * PAGE_SIZE | 7);
-}
-
 static void test_long_way(void **state)
 {
 	struct rig *r = *state;
@@ -52,92 +41,6 @@ static void test_long_way(void **state)
 	assert_int_equal(r->s.efer, EFER_LME | EFER_LMA | EFER_NXE);
 	assert_true(r->s.seg[SEG_CS].attr & SEG_ATTR_L);
 }
-
-/* ---- 64-bit mode with a handler for every vector ---- */
-
-/*
- * All vectors lead here with the vector pushed: notes vector, the frame from
- * the error code (or 0) on, CR2 and CS, then stops.
- */
-CODE(note_frame, 64,
-     "push %rax\n push %rcx\n push %rdi\n push %rsi\n"
-     "mov $0x70000, %edi\n lea 32(%rsp), %rsi\n mov $7, %ecx\n"
-     "cld\n rep movsq\n"
-     "mov %cr2, %rax\n mov %rax, 0x70040\n"
-     "mov %cs, %eax\n mov %rax, 0x70048\n"
-     "mov %ss, %eax\n mov %rax, 0x70050\n"
-     "pushfq\n pop %rax\n mov %rax, 0x70058\n"
-     "lea 32(%rsp), %rax\n mov %rax, 0x70060\n"
-     "out %al, $0xf4\n"
-     "pop %rsi\n pop %rdi\n pop %rcx\n pop %rax\n add $16, %rsp\n iretq\n");
-
-struct frame {
-	u64 vector, error, rip, cs, rflags, rsp, ss, pad;
-	u64 cr2, now_cs, now_ss, now_rflags, now_rsp;
-};
-
-static bool has_error_code(unsigned n)
-{
-	return n == 8 || (n >= 10 && n <= 14) || n == 17;
-}
-
-static void rig_long_mode(struct rig *r)
-{
-	static const u8 jump[] = {0x68, 0, 0, 0, 0, 0xe9}; /* push n; jmp */
-
-	rig_gdt(r);
-	rig_page_tables(r);
-	for (unsigned n = 0; n < 64; n++) {
-		gpa_t at = RIG_HANDLER + 16 * n;
-		gpa_t p = at;
-		s32 rel;
-
-		if (!has_error_code(n)) {
-			mem_write(&r->mem, p, "\x6a", 2); /* push 0 */
-			p += 2;
-		}
-		mem_write(&r->mem, p, jump, sizeof(jump));
-		rig_put32(r, p + 1, n);
-		mem_write(&r->mem, p + 5, "\xe9", 1);
-		rel = (s32)(RIG_HANDLER + 0x1000 - (p + 10));
-		rig_put32(r, p + 6, (u32)rel);
-		rig_gate64(r, (u8)n, at, RIG_CS0_64, 0x8e00);
-	}
-	RIG_CODE(r, RIG_HANDLER + 0x1000, note_frame);
-	rig_put(r, RIG_TSS + 4, RIG_STACK0);
-	rig_put(r, RIG_TSS + 36, RIG_IST1);
-	rig_put32(r, RIG_TSS + 0x64, 0x680000);
-	r->s.idt.base = RIG_IDT;
-	r->s.idt.limit = 0xfff;
-	rig_segments(r, rig_segment(RIG_CS0_64, 0xa09b, ~0u),
-		     rig_segment(RIG_DS0, 0xc093, ~0u));
-	r->s.cr0 = CR0_PE | CR0_PG | CR0_NE | CR0_ET | CR0_WP;
-	r->s.cr3 = RIG_PT;
-	r->s.cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR;
-	r->s.efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
-	r->s.rip = RIG_CODE0;
-	r->s.gpr[REG_SP] = RIG_STACK0 - 0x1000;
-}
-
-static void rig_user(struct rig *r)
-{
-	r->s.seg[SEG_CS] = rig_segment(RIG_CS3_64, 0xa0fb, ~0u);
-	r->s.seg[SEG_SS] = rig_segment(RIG_DS3, 0xc0f3, ~0u);
-	r->s.rip = RIG_CODE3;
-	r->s.gpr[REG_SP] = RIG_STACK3;
-}
-
-static struct frame rig_frame(struct rig *r)
-{
-	struct frame f;
-
-	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
-	assert_true(mem_read(&r->mem, RIG_FRAME, &f, sizeof(f)));
-	return f;
-}
-
-#define BYTES(r, gpa, str) \
-	assert_true(mem_write(&(r)->mem, gpa, str, sizeof(str) - 1))
 
 static void test_user_exceptions(void **state)
 {
