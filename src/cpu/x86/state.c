@@ -98,7 +98,7 @@ static void reset_segments(struct cpu_state *s)
 static void reset_lapic(struct lapic_regs *r, unsigned id)
 {
 	r->apic_base = LAPIC_BASE | BIT(11) | (id ? 0 : BIT(8));
-	r->id = id;
+	r->id = id << 24; /* as the xAPIC page has it */
 	r->dfr = 0xffffffff;
 	r->svr = 0xff;
 	for (unsigned i = 0; i < ARRAY_LEN(r->lvt); i++)
