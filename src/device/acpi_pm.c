@@ -29,15 +29,12 @@ enum {
 	CNT_SLP_EN = BIT(13),
 };
 
-enum { RESET_CPU = BIT(2) };
-
 struct acpi_pm_regs {
 	u64 age_ns; /* of the PM timer since it was 0, when saved */
 	u64 half;   /* times its highest bit changed, as far as noticed */
 	u16 pm1_sts, pm1_en, pm1_cnt;
 	u16 gpe_sts, gpe_en;
-	u8 reset;  /* port 0xcf9 */
-	u8 pad[5]; /* zero */
+	u8 pad[6]; /* zero */
 };
 
 struct acpi_pm {
@@ -167,39 +164,6 @@ static void acpi_pm_write(struct dev *d, u64 off, u64 val, unsigned len)
 	acpi_pm_update(p);
 }
 
-/* ---- the reset register ---- */
-
-static u64 acpi_reset_read(void *arg, u64 off, unsigned len)
-{
-	struct acpi_pm *p = arg;
-	u64 val;
-
-	(void)off;
-	(void)len;
-	pthread_mutex_lock(&p->dev.lock);
-	val = p->r.reset;
-	pthread_mutex_unlock(&p->dev.lock);
-	return val;
-}
-
-static void acpi_reset_write(void *arg, u64 off, u64 val, unsigned len)
-{
-	struct acpi_pm *p = arg;
-
-	(void)off;
-	(void)len;
-	pthread_mutex_lock(&p->dev.lock);
-	p->r.reset = val & 0x0a;
-	if (val & RESET_CPU && p->c.reset)
-		p->c.reset(p->c.arg);
-	pthread_mutex_unlock(&p->dev.lock);
-}
-
-const struct io_ops acpi_reset_ops = {
-	.read = acpi_reset_read,
-	.write = acpi_reset_write,
-};
-
 /* ---- life ---- */
 
 static void acpi_pm_reset(struct dev *d)
@@ -240,7 +204,6 @@ static const struct state_field acpi_pm_fields[] = {
 	STATE(struct acpi_pm_regs, pm1_cnt, 1),
 	STATE(struct acpi_pm_regs, gpe_sts, 1),
 	STATE(struct acpi_pm_regs, gpe_en, 1),
-	STATE(struct acpi_pm_regs, reset, 1),
 	STATE_ARRAY(struct acpi_pm_regs, pad, 1),
 };
 

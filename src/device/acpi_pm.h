@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * ACPI fixed hardware (ACPI 6.4, 4.8): PM1a event and control registers, PM
- * timer, GPE0 block, and the reset register that PCs have at port 0xcf9.
+ * timer, GPE0 block. The reset register, port 0xcf9, is the PCI host's.
  * SCI_EN is always set: there is no SMI command port.
  *
  * Registers from the base address, ACPI_PM_SIZE bytes:
@@ -15,23 +15,20 @@
 #include "bus/dev.h"
 #include "irq/irq.h"
 
-#define ACPI_PM_SIZE     32ull
-#define ACPI_PM1_EVT     0u /* PM1_EVT_LEN 4 */
-#define ACPI_PM1_CNT     4u /* PM1_CNT_LEN 2 */
-#define ACPI_PM_TMR      8u /* PM_TMR_LEN 4 */
-#define ACPI_GPE0        16u
-#define ACPI_GPE0_LEN    4u
-#define ACPI_PM_TMR_HZ   3579545u
-#define ACPI_S5_SLP_TYP  5u /* for the DSDT's \_S5 */
-#define ACPI_RESET_VALUE 0x06u
+#define ACPI_PM_SIZE    32ull
+#define ACPI_PM1_EVT    0u /* PM1_EVT_LEN 4 */
+#define ACPI_PM1_CNT    4u /* PM1_CNT_LEN 2 */
+#define ACPI_PM_TMR     8u /* PM_TMR_LEN 4 */
+#define ACPI_GPE0       16u
+#define ACPI_GPE0_LEN   4u
+#define ACPI_PM_TMR_HZ  3579545u
+#define ACPI_S5_SLP_TYP 5u /* for the DSDT's \_S5 */
 
 struct acpi_pm;
 
 struct acpi_pm_config {
-	struct irq_line sci; /* level-triggered, active high */
-	/* dev.lock is held in these: they must not call back. */
-	void (*power_off)(void *arg);
-	void (*reset)(void *arg);
+	struct irq_line sci;          /* level-triggered, active high */
+	void (*power_off)(void *arg); /* dev.lock is held; must not call back */
 	void *arg;
 };
 
@@ -42,13 +39,6 @@ static inline struct dev *acpi_pm_dev(struct acpi_pm *p)
 }
 int acpi_pm_map(struct acpi_pm *p, struct io_space *ports, u64 base,
 		struct err *e);
-
-/*
- * The reset register, one byte at port 0xcf9; arg is the struct acpi_pm. Not
- * mapped by acpi_pm_map(), because the PCI host's dword at 0xcf8 covers it:
- * the board passes byte accesses of 0xcf9 here.
- */
-extern const struct io_ops acpi_reset_ops;
 
 /* The power button is pressed. Any thread. */
 void acpi_pm_power_button(struct acpi_pm *p);

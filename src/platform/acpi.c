@@ -245,7 +245,7 @@ static void acpi_put_fadt(struct acpi_build *b, u64 facs, u64 dsdt)
 	f->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLEEP_BUTTON |
 		   FADT_TMR_VAL_EXT | FADT_RESET_REG;
 	f->reset = acpi_port(PC_RESET_PORT, 1);
-	f->reset_value = ACPI_RESET_VALUE;
+	f->reset_value = PC_RESET_VALUE;
 	f->minor = 4;
 	acpi_fadt_ports(f);
 	memcpy(f->hypervisor, "Sublet\0", 8);

@@ -206,7 +206,6 @@ static int pc_make_power(struct pc *pc, struct err *e)
 	struct acpi_pm_config c = {
 		.sci = pc_isa(pc, PC_IRQ_SCI),
 		.power_off = pc_event_power_off,
-		.reset = pc_event_reset,
 		.arg = pc,
 	};
 
