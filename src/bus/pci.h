@@ -43,6 +43,7 @@ struct pci_dev_ops {
 	void (*cfg_written)(struct pci_dev *d, unsigned off, unsigned len);
 	/* Bus mastering was switched. Bus lock held. */
 	void (*master)(struct pci_dev *d, bool on);
+	/* The function goes: nobody may use it afterwards. */
 	void (*free)(struct pci_dev *d);
 };
 

@@ -117,12 +117,18 @@ u32 pci_dev_read(struct pci_dev *d, unsigned off, unsigned len)
 	return v;
 }
 
+/* Single bytes are also read without the lock: pci_master(). */
+static void pci_cfg_put(struct pci_dev *d, unsigned off, unsigned val)
+{
+	__atomic_store_n(&d->r.cfg[off], (u8)val, __ATOMIC_RELAXED);
+}
+
 static void pci_cfg_store(struct pci_dev *d, unsigned off, u8 val)
 {
-	u8 *p = &d->r.cfg[off];
+	unsigned keep = d->r.cfg[off] & ~d->wmask[off];
 
-	*p = (u8)((*p & ~d->wmask[off]) | (val & d->wmask[off]));
-	*p = (u8)(*p & ~(val & d->w1c[off]));
+	pci_cfg_put(d, off,
+		    (keep | (val & d->wmask[off])) & ~(val & d->w1c[off]));
 }
 
 void pci_dev_write(struct pci_dev *d, unsigned off, u32 val, unsigned len)
@@ -185,7 +191,8 @@ static void pci_dev_reset(struct dev *dev)
 {
 	struct pci_dev *d = container_of(dev, struct pci_dev, dev);
 
-	memcpy(d->r.cfg, d->reset_cfg, sizeof(d->r.cfg));
+	for (unsigned i = 0; i < PCI_CFG_SIZE; i++)
+		pci_cfg_put(d, i, d->reset_cfg[i]);
 	d->r.intx = 0;
 	pci_msix_reset_locked(d);
 	pci_wire_update_locked(d);
@@ -217,9 +224,9 @@ static void pci_dev_free(struct dev *dev)
 {
 	struct pci_dev *d = container_of(dev, struct pci_dev, dev);
 
-	pci_detach(d);
 	if (d->ops->free)
 		d->ops->free(d);
+	pci_detach(d);
 }
 
 static const struct dev_class pci_dev_class = {

@@ -57,8 +57,11 @@ static inline void vdrv_put_desc(struct vdrv_queue *q, u64 gpa, u64 addr,
 				 u32 len, u16 a, u16 b)
 {
 	struct vdrv_desc d = {addr, len, a, b};
+	u64 *p = mem_ptr(q->mem, gpa, 16), half[2];
 
-	memcpy(mem_ptr(q->mem, gpa, 16), &d, 16);
+	memcpy(half, &d, 16);
+	__atomic_store_n(&p[0], half[0], __ATOMIC_RELAXED);
+	__atomic_store_n(&p[1], half[1], __ATOMIC_RELAXED);
 }
 
 /* Areas from gpa on: 64 KiB, and VDRV_TABLE for each id if indirect. */

@@ -35,7 +35,8 @@ static void toy_kick(struct virtio *v, unsigned n)
 		byte++;
 		virtq_scatter(&t->c, 0, &byte, 1);
 		if (n == 1) {
-			t->held = virtq_chain_dup(&t->c);
+			__atomic_store_n(&t->held, virtq_chain_dup(&t->c),
+					 __ATOMIC_SEQ_CST);
 			virtio_hold(v, 1);
 			return;
 		}
