@@ -91,7 +91,7 @@ test-unit: setup-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs
 	@tools/run-tests $(TESTS)
 
-test-programs: $(TESTS)
+test-programs: $(TESTS) $(GUESTS)
 
 test-long: setup-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs

@@ -119,8 +119,6 @@ static void floating(void)
 	     "D"(&zero));
 	mxcsr = 0x1f80;
 	__asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
-	unsure();
-	SHOW("ldmxcsr (%%rdi)", "D"(&(u32){0x10000}));
 	__asm__ volatile("fninit; fldcw %0" : : "m"(cw));
 	SHOW_AT("fldl (%%rsi)\n fdivl (%%rdi)\n 1: fwait", "S"(&one), "D"(&zero));
 	__asm__ volatile("fninit");
@@ -206,7 +204,10 @@ static void user_mode(void)
 	U(lgdt);
 	U(invlpg);
 	U(swapgs);
+	/* Without NRIPS KVM skips the instruction before it injects. */
+	unsure();
 	U(int3);
+	unsure();
 	U(int80);
 	U(int81);
 	U(ud2);
