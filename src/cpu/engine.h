@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/types.h"
+#include "cpu/x86/cpuid.h"
 #include "cpu/x86/state.h"
 #include "irq/lapic.h"
 #include "mem/mem.h"
@@ -47,6 +48,9 @@ struct engine_config {
 	void *machine;          /* first argument of ops */
 	struct apic_bus *apics; /* soft engine: bus its lapics sit on */
 	unsigned cpus;
+	/* What the guest is to see, where it has seen it before or will move;
+	 * NULL: all that this engine has here. Copied. */
+	const struct cpuid_model *cpuid;
 	bool nested;      /* show SVM/VMX to the guest */
 	/* Soft engine: what translates hot code (cpu/jit), NULL: nothing; and
 	 * the size of its code cache for each vCPU, 0: the default. */
@@ -90,6 +94,8 @@ struct engine_class {
 	/* 0, or -errno and the reason why it cannot be used here. Takes
 	 * 100 ms at most; includes a self-test of the hardware. */
 	int (*probe)(struct err *e);
+	/* The CPU model that a guest of so many vCPUs sees by default. */
+	int (*model)(struct cpuid_model *m, unsigned cpus, struct err *e);
 	struct engine *(*new)(const struct engine_config *c, struct err *e);
 	void (*free)(struct engine *g); /* vCPUs are gone */
 

@@ -33,7 +33,7 @@ static void undefined(void)
 	SHOW(".byte 0x0f, 0xff, 0xc0"); /* UD0 */
 	SHOW(".byte 0x06");             /* PUSH ES */
 	SHOW(".byte 0x0f, 0x0b");
-	SHOW(".byte 0xf0, 0x90");       /* LOCK NOP */
+	SHOW(".byte 0xf0, 0x90"); /* LOCK NOP */
 	SHOW(".byte 0xf0, 0x8b, 0x07", "D"(selectors));
 	SHOW(".byte 0x0f, 0x20, 0xc8"); /* MOV EAX, CR1 */
 }
@@ -62,7 +62,7 @@ static void protection(void)
 	SHOW("wrmsr", "c"(0xc0000080), "d"(~0u));
 	SHOW("rdmsr", "c"(0xdeadbeef));
 	SHOW("mov %%rcx, %%cr0", "c"(0x80000000)); /* PG without PE */
-	SHOW("mov %%rcx, %%cr4", "c"(0)); /* no PAE */
+	SHOW("mov %%rcx, %%cr4", "c"(0));          /* no PAE */
 	unsure();
 	SHOW("mov %%rcx, %%cr8", "c"(16));
 	SHOW("mov %%rcx, %%dr7", "c"(1ull << 32));
@@ -99,8 +99,7 @@ static void segments(void)
 	SHOW("mov %%ecx, %%ds", "c"(SEL_FREE));
 	SHOW("mov %%ecx, %%ss", "c"(SEL_FREE));
 	gdt[SEL_FREE / 8] = 0x00af1b000000ffff; /* code, not present */
-	SHOW_AT("push %%rcx\n push $0\n 1: lretq",
-		"c"(SEL_FREE));
+	SHOW_AT("push %%rcx\n push $0\n 1: lretq", "c"(SEL_FREE));
 	gdt[SEL_FREE / 8] = 0;
 	SHOW("mov %%ecx, %%gs", "c"(SEL_FREE)); /* type 0, system */
 	__asm__ volatile("verr %w1\n setz %0" : "=q"(zero) : "r"(SEL_FREE));
@@ -116,11 +115,12 @@ static void floating(void)
 	__asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
 	unsure();
 	SHOW_AT("movsd (%%rsi), %%xmm0\n 1: divsd (%%rdi), %%xmm0", "S"(&one),
-	     "D"(&zero));
+		"D"(&zero));
 	mxcsr = 0x1f80;
 	__asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
 	__asm__ volatile("fninit; fldcw %0" : : "m"(cw));
-	SHOW_AT("fldl (%%rsi)\n fdivl (%%rdi)\n 1: fwait", "S"(&one), "D"(&zero));
+	SHOW_AT("fldl (%%rsi)\n fdivl (%%rdi)\n 1: fwait", "S"(&one),
+		"D"(&zero));
 	__asm__ volatile("fninit");
 	write_cr0(read_cr0() | 8); /* TS */
 	SHOW("fnop");
@@ -140,15 +140,14 @@ static void floating(void)
 static void double_fault(void)
 {
 	idt_set(8, trap_stubs[8], SEL_CODE, 0x8e, 1);
-	SHOW_AT("mov %%rdi, %%rsp\n 1: push %%rax",
-		"D"(NONCANONICAL));
+	SHOW_AT("mov %%rdi, %%rsp\n 1: push %%rax", "D"(NONCANONICAL));
 }
 
 /* ---- CPL 3 ---- */
 
-#define USER(name, text)                                      \
-	__asm__(".text\nuser_" #name ": " text "\n"           \
-		"mov $0x1234, %eax\n syscall\n");             \
+#define USER(name, text)                            \
+	__asm__(".text\nuser_" #name ": " text "\n" \
+		"mov $0x1234, %eax\n syscall\n");   \
 	extern const u8 user_##name[];
 USER(nothing, "nop")
 USER(cli, "cli")

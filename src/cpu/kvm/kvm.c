@@ -110,7 +110,8 @@ static int kvm_open(struct kvm_engine *k, struct err *e)
 	k->fd = kvm_ioctl(k->sys, KVM_CREATE_VM, NULL);
 	if (k->fd < 0)
 		return err_errno(e, k->fd, "kvm: cannot make a VM");
-	return kvm_configure(k, e);
+	rc = kvm_configure(k, e);
+	return rc < 0 ? rc : kcpuid_init(k, e);
 }
 
 static struct engine *kvm_new(const struct engine_config *c, struct err *e)
@@ -198,6 +199,7 @@ static struct vcpu *kvm_vcpu_new(struct engine *g, unsigned id, struct err *e)
 const struct engine_class kvm_engine = {
 	.name = "kvm",
 	.probe = kprobe,
+	.model = kcpuid_model,
 	.new = kvm_new,
 	.free = kvm_free,
 	.mem_changed = kmem_changed,

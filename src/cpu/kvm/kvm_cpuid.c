@@ -8,8 +8,11 @@
  */
 #include <asm/kvm_para.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "cpu/kvm/kvm_priv.h"
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/x86.h"
@@ -60,16 +63,10 @@ static struct cpuid_regs kcpuid_host(void *arg, u32 leaf, u32 subleaf)
 	return r;
 }
 
-static u64 kcpuid_tsc_hz(struct kvm_vcpu *v)
+static void kcpuid_from_model(struct kvm_vcpu *v, struct kcpuid_list *out)
 {
-	int khz = kvm_ioctl(v->fd, KVM_GET_TSC_KHZ, NULL);
+	const struct cpuid_model *m = &kvm_of_vcpu(v)->cpuid;
 
-	return khz > 0 ? (u64)khz * 1000 : 0;
-}
-
-static void kcpuid_from_model(struct kvm_vcpu *v, const struct cpuid_model *m,
-			      struct kcpuid_list *out)
-{
 	out->head.nent = m->n;
 	for (unsigned i = 0; i < m->n; i++) {
 		const struct cpuid_leaf *l = &m->leaf[i];
@@ -90,19 +87,6 @@ static void kcpuid_from_model(struct kvm_vcpu *v, const struct cpuid_model *m,
 	}
 }
 
-static void kcpuid_model(struct kvm_vcpu *v, struct kcpuid_list *l)
-{
-	struct kvm_engine *k = kvm_of_vcpu(v);
-	const struct kvm_cpuid_entry2 *pv =
-		kcpuid_find(l, KVM_CPUID_FEATURES, 0);
-	struct cpuid_model m;
-
-	cpuid_model_build(&m, kcpuid_host, l, k->engine.config.cpus,
-			  kcpuid_tsc_hz(v), pv ? pv->eax & KCPUID_PV : 0);
-	v->arch_capabilities = m.arch_capabilities;
-	kcpuid_from_model(v, &m, l);
-}
-
 /* The host's CPUID, with what belongs to this vCPU. */
 static void kcpuid_nested(struct kvm_vcpu *v, struct kcpuid_list *l)
 {
@@ -120,6 +104,86 @@ static void kcpuid_nested(struct kvm_vcpu *v, struct kcpuid_list *l)
 	}
 }
 
+static int kcpuid_supported(int sys, struct kcpuid_list *l)
+{
+	l->head.nent = KCPUID_MAX;
+	return kvm_ioctl(sys, KVM_GET_SUPPORTED_CPUID, l);
+}
+
+static int kcpuid_build(int sys, struct cpuid_model *m, unsigned cpus,
+			u64 tsc_hz, struct err *e)
+{
+	struct kcpuid_list *l = calloc(1, sizeof(*l));
+	const struct kvm_cpuid_entry2 *pv;
+	int rc;
+
+	if (!l)
+		return err_set(e, -ENOMEM, "out of memory");
+	rc = kcpuid_supported(sys, l);
+	pv = kcpuid_find(l, KVM_CPUID_FEATURES, 0);
+	if (!rc)
+		cpuid_model_build(m, kcpuid_host, l, cpus, tsc_hz,
+				  pv ? pv->eax & KCPUID_PV : 0);
+	free(l);
+	return rc < 0 ? err_errno(e, rc, "kvm: cannot read CPUID") : 0;
+}
+
+/* Of a guest's TSC if nobody asks for another; old kernels do not tell. */
+static u64 kcpuid_tsc_hz(int vm)
+{
+	int khz = kvm_ioctl(vm, KVM_GET_TSC_KHZ, NULL);
+
+	return khz > 0 ? (u64)khz * 1000 : clock_tsc_hz();
+}
+
+int kcpuid_model(struct cpuid_model *m, unsigned cpus, struct err *e)
+{
+	int sys = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm, rc;
+
+	if (sys < 0)
+		return err_errno(e, -errno, "cannot open /dev/kvm");
+	vm = rc = kvm_ioctl(sys, KVM_CREATE_VM, NULL);
+	if (vm < 0) {
+		err_errno(e, rc, "kvm: cannot make a VM");
+	} else {
+		rc = kcpuid_build(sys, m, cpus, kcpuid_tsc_hz(vm), e);
+		close(vm);
+	}
+	close(sys);
+	return rc;
+}
+
+int kcpuid_init(struct kvm_engine *k, struct err *e)
+{
+	struct engine_config *c = &k->engine.config;
+	const struct cpuid_model *given = c->cpuid;
+
+	c->cpuid = &k->cpuid;
+	if (!given)
+		return kcpuid_build(k->sys, &k->cpuid, c->cpus,
+				    kcpuid_tsc_hz(k->fd), e);
+	k->cpuid = *given;
+	return 0;
+}
+
+/*
+ * The guest's TSC is to run at the frequency that CPUID tells. Where hardware
+ * cannot scale, KVM refuses; one part in a thousand off is a measuring error
+ * of somebody's and hurts less than not to run.
+ */
+static int kcpuid_tsc(struct kvm_vcpu *v)
+{
+	const struct cpuid_model *m = &kvm_of_vcpu(v)->cpuid;
+	long want = cpuid_model_get(m, 0x40000010, 0, 0).eax;
+	long have = kvm_ioctl(v->fd, KVM_GET_TSC_KHZ, NULL);
+	int rc;
+
+	if (!want || have <= 0 || want == have)
+		return 0;
+	rc = kvm_ioctl(v->fd, KVM_SET_TSC_KHZ, (void *)want);
+	return labs(want - have) < have / 1000 ? 0 : rc;
+}
+
 static int kcpuid_capabilities(struct kvm_vcpu *v)
 {
 	struct {
@@ -128,32 +192,46 @@ static int kcpuid_capabilities(struct kvm_vcpu *v)
 	} m = {
 		.head.nmsrs = 1,
 		.entry = {.index = MSR_ARCH_CAPABILITIES,
-			  .data = v->arch_capabilities},
+			  .data = kvm_of_vcpu(v)->cpuid.arch_capabilities},
 	};
 
-	/* A host that has no such MSR announces none: nothing to set. */
-	return kvm_ioctl(v->fd, KVM_SET_MSRS, &m);
+	return m.entry.data ? kvm_ioctl(v->fd, KVM_SET_MSRS, &m) : 0;
+}
+
+static int kcpuid_fill(struct kvm_vcpu *v, struct kcpuid_list *l)
+{
+	struct kvm_engine *k = kvm_of_vcpu(v);
+	int rc;
+
+	if (!k->engine.config.nested) {
+		kcpuid_from_model(v, l);
+		return 0;
+	}
+	rc = kcpuid_supported(k->sys, l);
+	kcpuid_nested(v, l);
+	return rc;
 }
 
 int kcpuid_set(struct kvm_vcpu *v, struct err *e)
 {
-	struct kvm_engine *k = kvm_of_vcpu(v);
 	struct kcpuid_list *l = calloc(1, sizeof(*l));
 	int rc;
 
 	if (!l)
 		return err_set(e, -ENOMEM, "out of memory");
-	l->head.nent = KCPUID_MAX;
-	rc = kvm_ioctl(k->sys, KVM_GET_SUPPORTED_CPUID, l);
-	if (!rc) {
-		if (k->engine.config.nested)
-			kcpuid_nested(v, l);
-		else
-			kcpuid_model(v, l);
+	rc = kcpuid_fill(v, l);
+	if (!rc)
 		rc = kvm_ioctl(v->fd, KVM_SET_CPUID2, l);
-	}
 	free(l);
-	if (rc >= 0 && v->arch_capabilities)
-		rc = kcpuid_capabilities(v);
-	return rc < 0 ? err_errno(e, rc, "kvm: cannot set CPUID") : 0;
+	if (rc < 0)
+		return err_errno(e, rc, "kvm: cannot set CPUID");
+	rc = kcpuid_capabilities(v);
+	if (rc < 0)
+		return err_errno(e, rc, "kvm: cannot set capabilities");
+	rc = kcpuid_tsc(v);
+	if (rc < 0)
+		return err_errno(e, rc,
+				 "kvm: this host cannot run the guest's TSC at "
+				 "its frequency");
+	return 0;
 }

@@ -46,7 +46,6 @@ struct kvm_vcpu {
 	bool unfinished;     /* KVM has to complete the last exit's access */
 	struct kvm_dirty_gfn *ring; /* NULL: no dirty ring */
 	u32 ring_next;
-	u64 arch_capabilities; /* IA32_ARCH_CAPABILITIES; 0: none */
 };
 
 struct kvm_engine {
@@ -57,7 +56,8 @@ struct kvm_engine {
 	bool log_dirty;
 	u32 ring_size; /* entries of each vCPU's dirty ring; 0: bitmap */
 	struct kvm_vcpu **vcpus;
-	_Atomic bool extint; /* the 8259's INTR */
+	struct cpuid_model cpuid; /* what guests see, unless nested */
+	_Atomic bool extint;      /* the 8259's INTR */
 
 	pthread_mutex_t lock;               /* irq lock */
 	struct kvm_route route[KVM_ROUTES]; /* lock */
@@ -100,6 +100,8 @@ int kirq_irqfd(struct engine *g, int fd, u64 address, u32 data);
 void kirq_inject(struct kvm_vcpu *v);
 
 /* kvm_cpuid.c */
+int kcpuid_model(struct cpuid_model *m, unsigned cpus, struct err *e);
+int kcpuid_init(struct kvm_engine *k, struct err *e);
 int kcpuid_set(struct kvm_vcpu *v, struct err *e);
 
 /* kvm_run.c */

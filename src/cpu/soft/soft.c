@@ -117,6 +117,14 @@ static void soft_engine_free(struct engine *eg)
 	free(g);
 }
 
+static int soft_model(struct cpuid_model *m, unsigned cpus, struct err *e)
+{
+	(void)e;
+	cpuid_model_build(m, soft_host_cpuid, NULL, cpus, clock_tsc_hz(),
+			  SOFT_PV_FEATURES);
+	return 0;
+}
+
 static struct engine *soft_engine_new(const struct engine_config *c,
 				      struct err *e)
 {
@@ -133,8 +141,11 @@ static struct engine *soft_engine_new(const struct engine_config *c,
 	g->tsc_offset = -g->tsc_base;
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_mutex_init(&g->split, NULL);
-	cpuid_model_build(&g->cpuid, soft_host_cpuid, NULL, c->cpus, g->tsc_hz,
-			  SOFT_PV_FEATURES);
+	if (c->cpuid)
+		g->cpuid = *c->cpuid;
+	else
+		soft_model(&g->cpuid, c->cpus, e);
+	g->engine.config.cpuid = &g->cpuid;
 	g->phys_bits = cpuid_model_get(&g->cpuid, 0x80000008, 0, 0).eax & 0xff;
 	g->code = code_world_new(c->mem, c->cpus, e);
 	if (!g->code || soft_start_loop(g, e)) {
@@ -418,6 +429,7 @@ static void soft_vcpu_nmi(struct vcpu *vc)
 const struct engine_class soft_engine = {
 	.name = "soft",
 	.probe = soft_probe_host,
+	.model = soft_model,
 	.new = soft_engine_new,
 	.free = soft_engine_free,
 	.mem_changed = soft_mem_changed,

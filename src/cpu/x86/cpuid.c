@@ -304,6 +304,29 @@ void cpuid_model_build(struct cpuid_model *m,
 	cpuid_extended(m, f, host(arg, 0x80000008, 0).eax);
 }
 
+static struct cpuid_regs cpuid_both(void *arg, u32 leaf, u32 subleaf)
+{
+	const struct cpuid_model *const *m = arg;
+	struct cpuid_regs a = cpuid_model_get(m[0], leaf, subleaf, 0);
+	struct cpuid_regs b = cpuid_model_get(m[1], leaf, subleaf, 0);
+
+	if (leaf == 0x80000008) { /* address bits, a number */
+		a.eax = MIN(a.eax & 0xff, b.eax & 0xff);
+		return a;
+	}
+	return (struct cpuid_regs){a.eax & b.eax, a.ebx & b.ebx, a.ecx & b.ecx,
+				   a.edx & b.edx};
+}
+
+void cpuid_model_common(struct cpuid_model *m, const struct cpuid_model *a,
+			const struct cpuid_model *b, unsigned cpus, u64 tsc_hz)
+{
+	const struct cpuid_model *both[] = {a, b};
+
+	cpuid_model_build(m, cpuid_both, both, cpus, tsc_hz,
+			  a->pv_features & b->pv_features);
+}
+
 static const struct cpuid_leaf *cpuid_find(const struct cpuid_model *m,
 					   u32 leaf, u32 subleaf)
 {

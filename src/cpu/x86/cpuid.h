@@ -43,6 +43,13 @@ void cpuid_model_build(struct cpuid_model *m,
 						 u32 subleaf),
 		       void *arg, unsigned cpus, u64 tsc_hz, u32 pv_features);
 
+/*
+ * What both a and b announce, so that a guest can move between their engines
+ * or hosts. cpus, TSC and paravirtual interface are as in build.
+ */
+void cpuid_model_common(struct cpuid_model *m, const struct cpuid_model *a,
+			const struct cpuid_model *b, unsigned cpus, u64 tsc_hz);
+
 /* What CPUID returns on vCPU id, before the parts that depend on registers
  * (OSXSAVE, current XCR0 size), which the engine fills in. */
 struct cpuid_regs cpuid_model_get(const struct cpuid_model *m, u32 leaf,

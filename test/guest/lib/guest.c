@@ -121,10 +121,10 @@ void finish(int code)
 
 void show(const char *name)
 {
-	static const char *const names[] = {
-		"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM",
-		"#DF", "#09", "#TS", "#NP", "#SS", "#GP", "#PF", "#0f",
-		"#MF", "#AC", "#MC", "#XM"};
+	static const char *const names[] = {"#DE", "#DB", "NMI", "#BP", "#OF",
+					    "#BR", "#UD", "#NM", "#DF", "#09",
+					    "#TS", "#NP", "#SS", "#GP", "#PF",
+					    "#0f", "#MF", "#AC", "#MC", "#XM"};
 	int v = fault.vector;
 
 	for (; *name; name++) { /* the text of an asm statement */

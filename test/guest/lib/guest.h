@@ -20,16 +20,16 @@ typedef int64_t s64;
 #define PORT_CONSOLE 0xe9
 #define PORT_EXIT    0xf4
 
-#define SEL_CODE   0x08
-#define SEL_DATA   0x10
-#define SEL_CODE32 0x18
+#define SEL_CODE    0x08
+#define SEL_DATA    0x10
+#define SEL_CODE32  0x18
 #define SEL_UCODE32 0x23
-#define SEL_UDATA  0x2b
-#define SEL_UCODE  0x33
-#define SEL_CODE16 0x38
-#define SEL_DATA16 0x40
-#define SEL_TSS    0x48
-#define SEL_FREE   0x58
+#define SEL_UDATA   0x2b
+#define SEL_UCODE   0x33
+#define SEL_CODE16  0x38
+#define SEL_DATA16  0x40
+#define SEL_TSS     0x48
+#define SEL_FREE    0x58
 
 #define USER_BASE 0x8000000000ull
 #define AP_START  0x8000
@@ -57,35 +57,34 @@ extern volatile u64 guest_recover, guest_at, guest_rsp;
  * as inputs; R15 is lost. TRY_AT() takes several, of which the label 1 marks
  * the one that is to fault.
  */
-#define TRY_AT(insn, ...)                                      \
-	({                                                     \
-		fault.vector = -1;                             \
-		__asm__ volatile("mov %%rsp, guest_rsp\n"      \
-				 "lea 2f(%%rip), %%r15\n"      \
-				 "mov %%r15, guest_recover\n"  \
-				 "lea 1f(%%rip), %%r15\n"      \
-				 "mov %%r15, guest_at\n" insn  \
-				 "\n"                          \
-				 "2: movq $0, guest_recover\n" \
-				 :                             \
-				 : __VA_ARGS__                 \
-				 : "r15", "memory", "cc");     \
-		fault.vector;                                  \
+#define TRY_AT(insn, ...)                                          \
+	({                                                         \
+		fault.vector = -1;                                 \
+		__asm__ volatile("mov %%rsp, guest_rsp\n"          \
+				 "lea 2f(%%rip), %%r15\n"          \
+				 "mov %%r15, guest_recover\n"      \
+				 "lea 1f(%%rip), %%r15\n"          \
+				 "mov %%r15, guest_at\n" insn "\n" \
+				 "2: movq $0, guest_recover\n"     \
+				 :                                 \
+				 : __VA_ARGS__                     \
+				 : "r15", "memory", "cc");         \
+		fault.vector;                                      \
 	})
 #define TRY(insn, ...) TRY_AT("1: " insn, ##__VA_ARGS__)
 
 /* Prints the outcome: "NAME: #PF error 2 cr2 1000 +0". */
 void show(const char *name);
 /* TRY() and show() */
-#define SHOW_AT(insn, ...)                    \
-	do {                                  \
-		TRY_AT(insn, ##__VA_ARGS__);  \
-		show(insn);                   \
+#define SHOW_AT(insn, ...)                   \
+	do {                                 \
+		TRY_AT(insn, ##__VA_ARGS__); \
+		show(insn);                  \
 	} while (0)
-#define SHOW(insn, ...)                    \
-	do {                               \
-		TRY(insn, ##__VA_ARGS__);  \
-		show(insn);                \
+#define SHOW(insn, ...)                   \
+	do {                              \
+		TRY(insn, ##__VA_ARGS__); \
+		show(insn);               \
 	} while (0)
 
 /*
@@ -126,8 +125,8 @@ extern u64 user_rax, user_saved_rsp, user_saved_rax, user_saved_rcx,
 
 /* Other processors */
 extern u8 ap_code[], ap_code_end[];
-extern volatile u32 ap_count;     /* started ones, with the first */
-unsigned smp_start(void);         /* starts them all; how many there are */
+extern volatile u32 ap_count; /* started ones, with the first */
+unsigned smp_start(void);     /* starts them all; how many there are */
 void smp_run(unsigned cpu, void (*fn)(unsigned cpu)); /* and does not wait */
 void smp_wait(unsigned cpu);
 void idt_load(void);
@@ -216,17 +215,17 @@ static inline u64 rdtsc(void)
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 	return lo | (u64)hi << 32;
 }
-#define CR_FUNCS(n)                                                         \
-	static inline u64 read_cr##n(void)                                  \
-	{                                                                   \
-		u64 v;                                                      \
-									    \
-		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));           \
-		return v;                                                   \
-	}                                                                   \
-	static inline void write_cr##n(u64 v)                               \
-	{                                                                   \
-		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");  \
+#define CR_FUNCS(n)                                                        \
+	static inline u64 read_cr##n(void)                                 \
+	{                                                                  \
+		u64 v;                                                     \
+                                                                           \
+		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));          \
+		return v;                                                  \
+	}                                                                  \
+	static inline void write_cr##n(u64 v)                              \
+	{                                                                  \
+		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory"); \
 	}
 CR_FUNCS(0)
 CR_FUNCS(2)
