@@ -109,7 +109,7 @@ static const struct cpu_ops rig_ops = {
 static inline int rig_setup(void **state)
 {
 	struct rig *r = calloc(1, sizeof(*r));
-	struct engine_config c = {.ops = &rig_ops, .machine = r, .cpus = 1};
+	struct engine_config c = {.ops = &rig_ops, .machine = r, .cpus = 4};
 	struct err e = {""};
 
 	assert_int_equal(mem_init(&r->mem, RIG_MEM, &e), 0);

@@ -64,8 +64,9 @@ static void sys_sti(struct soft_vcpu *v, const struct insn *i)
 		return;
 	v->rflags |= RFLAGS_IF;
 	v->shadow = 1;
-	if (lapic_pending(v->vcpu.lapic))
-		soft_attention(v, ATTN_IRQ);
+	/* "sti; nop; cli" is a window: do not run on through it. */
+	if (v->nmi_pending || lapic_pending(v->vcpu.lapic))
+		soft_attention(v, ATTN_IRQ | ATTN_MODE);
 }
 
 static void sys_hlt(struct soft_vcpu *v, const struct insn *i)
