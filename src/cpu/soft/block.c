@@ -20,11 +20,12 @@ static enum decode_mode block_mode(u32 key)
 	return key & BLOCK_CS32 ? DECODE_32 : DECODE_16;
 }
 
-static bool block_undefined(const struct insn *i, u32 key)
+static bool block_undefined(const struct soft_vcpu *v, const struct insn *i,
+			    u32 key)
 {
 	const struct op_row *row = &op_rows[i->row];
 
-	if (i->op == OP_INVALID)
+	if (i->op == OP_INVALID || !v->code->feature[row->feature])
 		return true;
 	if ((i->prefix & PFX_LOCK) && !(row->attr & OPA_LOCK && i->mem))
 		return true;
@@ -51,7 +52,7 @@ static bool block_add(struct soft_vcpu *v, struct soft_block *b,
 	i->off = b->len;
 	b->len += i->len;
 	b->n++;
-	if (block_undefined(i, b->key)) {
+	if (block_undefined(v, i, b->key)) {
 		i->fn = int_undefined;
 		return true;
 	}

@@ -15,7 +15,7 @@
 #include "cpu/soft/block.h"
 #include "cpu/soft/int.h"
 
-#define CODE_ARENA_DEFAULT (3 * MIB)
+#define CODE_ARENA_DEFAULT (2 * MIB)
 #define CODE_ARENA_JIT     (8 * MIB)
 
 /* code_key: bits 63:48 of tags; the rest of a tag is the linear address */
@@ -448,6 +448,7 @@ int soft_code_init(struct soft_vcpu *v, struct code_world *w, size_t arena,
 	c->v = v;
 	c->mem = v->vcpu.engine->config.mem;
 	c->gen = 1;
+	soft_features(v, c->feature);
 	c->arena = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	c->pages = calloc(c->max_pages, sizeof(*c->pages));

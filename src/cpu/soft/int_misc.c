@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Flag instructions, hints, fences, cache lines, random numbers, BOUND, SALC.
  */
+#include <sched.h>
+
 #include "cpu/soft/flags.h"
 #include "cpu/soft/int.h"
 #include "cpu/soft/int_bind.h"
@@ -10,9 +12,15 @@ static HANDLER(misc_nop)
 	NEXT();
 }
 
+/*
+ * A guest that spins may wait for a vCPU whose thread is not running: now and
+ * then the host is let choose again.
+ */
 static HANDLER(misc_pause)
 {
 	__builtin_ia32_pause();
+	if (!(++v->pauses % 256))
+		sched_yield();
 	NEXT();
 }
 

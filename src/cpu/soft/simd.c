@@ -265,28 +265,6 @@ static void simd_undefined(struct soft_vcpu *v, const struct insn *i)
 	soft_fault(v, VEC_UD);
 }
 
-/*
- * What the guest is shown, if there is an engine to say so, is a part of what
- * the host has; a thunk of anything else would not survive.
- */
-static void simd_find_features(struct soft_vcpu *v)
-{
-	const struct cpuid_model *m =
-		v->vcpu.engine ? &soft_engine_of(v)->cpuid : NULL;
-
-	v->simd->feature[FEAT_NONE] = true;
-	for (unsigned k = 1; k < FEATURES; k++) {
-		const struct op_feature_bit *f = &op_features[k];
-		u32 sub = f->leaf == 0xd;
-		struct cpuid_regs r =
-			m ? cpuid_model_get(m, f->leaf, sub, v->vcpu.id)
-			  : cpuid_host(NULL, f->leaf, sub);
-		u32 reg[] = {r.eax, r.ebx, r.ecx, r.edx};
-
-		v->simd->feature[k] = reg[f->reg] >> f->bit & 1;
-	}
-}
-
 insn_fn *simd_bind(struct soft_vcpu *v, struct insn *i, const u8 *bytes)
 {
 	insn_fn *fn;
@@ -322,7 +300,7 @@ int simd_init(struct soft_vcpu *v, struct err *e)
 		simd_fini(v);
 		return err_set(e, -ENOMEM, "no memory for a vCPU");
 	}
-	simd_find_features(v);
+	soft_features(v, v->simd->feature);
 	thunk_init(s);
 	x87_init(s);
 	simd_reset(v, false);

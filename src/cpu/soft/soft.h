@@ -92,6 +92,7 @@ struct soft_vcpu {
 	u64 block_rip; /* of the first instruction of block */
 	u64 code_key;  /* what entry points are tagged with (code.c) */
 	struct soft_block *block;    /* under execution, or NULL */
+	u32 pauses;                  /* PAUSE instructions so far */
 	const struct insn *block_pc; /* next to run, where calls return */
 	u64 rmw[2]; /* copy of an operand that is not directly accessible */
 
@@ -263,6 +264,13 @@ insn_fn *int_bind(const struct insn *i); /* int_*.c; NULL: not integer */
 insn_fn *sys_bind(const struct insn *i); /* sys_*.c */
 /* Makes the thunk for raw bytes of i; sets i->aux. */
 insn_fn *simd_bind(struct soft_vcpu *v, struct insn *i, const u8 *bytes);
+
+/*
+ * By FEAT_*: what the guest is shown, if there is an engine to say so, else
+ * what the host has. What the guest is shown is a part of that: anything else
+ * must not be run on the host. (features.c)
+ */
+void soft_features(const struct soft_vcpu *v, bool out[FEATURES]);
 
 /*
  * Vector and x87 state (simd.c). While a vCPU runs, v->xsave holds every
