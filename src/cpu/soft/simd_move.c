@@ -9,16 +9,16 @@
  */
 #include "cpu/soft/simd_priv.h"
 
-typedef unsigned __int128 u128 __attribute__((aligned(16)));
+typedef u64 v128 __attribute__((vector_size(16)));
 
-static u128 *move_xmm(struct soft_vcpu *v, unsigned n)
+static v128 *move_xmm(struct soft_vcpu *v, unsigned n)
 {
-	return (u128 *)simd_xmm(v, n);
+	return (v128 *)simd_xmm(v, n);
 }
 
-static u128 *move_ymmh(struct soft_vcpu *v, unsigned n)
+static v128 *move_ymmh(struct soft_vcpu *v, unsigned n)
 {
-	return (u128 *)simd_ymmh(v, n);
+	return (v128 *)simd_ymmh(v, n);
 }
 
 static ALWAYS_INLINE gva_t move_lin(struct soft_vcpu *v, const struct insn *i,
@@ -91,7 +91,8 @@ static ALWAYS_INLINE void avx_mov(struct soft_vcpu *v, const struct insn *i,
 				  unsigned to, unsigned from)
 {
 	*move_xmm(v, to) = *move_xmm(v, from);
-	*move_ymmh(v, to) = i->prefix & PFX_VEXL ? *move_ymmh(v, from) : 0;
+	*move_ymmh(v, to) =
+		i->prefix & PFX_VEXL ? *move_ymmh(v, from) : (v128){0};
 }
 
 static void avx_mov_regs(struct soft_vcpu *v, const struct insn *i)
@@ -119,7 +120,7 @@ static ALWAYS_INLINE void avx_mov_load(struct soft_vcpu *v,
 	} else {
 		move_ld(v, move_lin(v, i, 16, MMU_READ, aligned), x, 16);
 		memcpy(simd_xmm(v, i->reg), x, 16);
-		*move_ymmh(v, i->reg) = 0;
+		*move_ymmh(v, i->reg) = (v128){0};
 	}
 }
 
@@ -163,9 +164,9 @@ static ALWAYS_INLINE void move_load_low(struct soft_vcpu *v,
 
 	simd_enter(v, i);
 	x = soft_ld(v, simd_lin(v, i, size, MMU_READ), size);
-	*move_xmm(v, i->reg) = x;
+	*move_xmm(v, i->reg) = (v128){x, 0};
 	if (i->prefix & PFX_VEX)
-		*move_ymmh(v, i->reg) = 0;
+		*move_ymmh(v, i->reg) = (v128){0};
 }
 
 static ALWAYS_INLINE void move_store_part(struct soft_vcpu *v,
@@ -230,9 +231,9 @@ static void move_load_hi(struct soft_vcpu *v, const struct insn *i)
 static ALWAYS_INLINE void move_set_low(struct soft_vcpu *v,
 				       const struct insn *i, unsigned n, u64 x)
 {
-	*move_xmm(v, n) = x;
+	*move_xmm(v, n) = (v128){x, 0};
 	if (i->prefix & PFX_VEX)
-		*move_ymmh(v, n) = 0;
+		*move_ymmh(v, n) = (v128){0};
 }
 
 static void move_gpr_in(struct soft_vcpu *v, const struct insn *i)
@@ -245,7 +246,7 @@ static void move_gpr_in(struct soft_vcpu *v, const struct insn *i)
 
 static void move_gpr_out(struct soft_vcpu *v, const struct insn *i)
 {
-	u64 x = (u64)*move_xmm(v, i->reg);
+	u64 x = (*move_xmm(v, i->reg))[0];
 
 	simd_enter(v, i);
 	v->gpr[i->rm] = i->srcsize == 8 ? x : (u32)x;
@@ -254,13 +255,13 @@ static void move_gpr_out(struct soft_vcpu *v, const struct insn *i)
 static void move_low_regs(struct soft_vcpu *v, const struct insn *i)
 {
 	simd_enter(v, i);
-	move_set_low(v, i, i->reg, (u64)*move_xmm(v, i->rm));
+	move_set_low(v, i, i->reg, (*move_xmm(v, i->rm))[0]);
 }
 
 static void move_low_regs_back(struct soft_vcpu *v, const struct insn *i)
 {
 	simd_enter(v, i);
-	move_set_low(v, i, i->rm, (u64)*move_xmm(v, i->reg));
+	move_set_low(v, i, i->rm, (*move_xmm(v, i->reg))[0]);
 }
 
 /* ---- Logic on registers ---- */
@@ -268,19 +269,19 @@ static void move_low_regs_back(struct soft_vcpu *v, const struct insn *i)
 #define MOVE_LOGIC(name, expr)                                               \
 	static void sse_##name(struct soft_vcpu *v, const struct insn *i)    \
 	{                                                                    \
-		u128 a = *move_xmm(v, i->reg), b = *move_xmm(v, i->rm);      \
+		v128 a = *move_xmm(v, i->reg), b = *move_xmm(v, i->rm);      \
                                                                              \
 		simd_enter_sse(v);                                           \
 		*move_xmm(v, i->reg) = (expr);                               \
 	}                                                                    \
 	static void avx_##name(struct soft_vcpu *v, const struct insn *i)    \
 	{                                                                    \
-		u128 a = *move_xmm(v, i->vreg), b = *move_xmm(v, i->rm), hi; \
+		v128 a = *move_xmm(v, i->vreg), b = *move_xmm(v, i->rm), hi; \
                                                                              \
 		simd_enter_vex(v);                                           \
-		hi = 0;                                                      \
+		hi = (v128){0};                                              \
 		if (i->prefix & PFX_VEXL) {                                  \
-			u128 lo = (expr);                                    \
+			v128 lo = (expr);                                    \
                                                                              \
 			a = *move_ymmh(v, i->vreg);                          \
 			b = *move_ymmh(v, i->rm);                            \
