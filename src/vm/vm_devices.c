@@ -5,6 +5,7 @@
 
 #include "device/virtio_blk.h"
 #include "device/virtio_console.h"
+#include "device/virtio_net.h"
 #include "device/virtio_rng.h"
 #include "vm/vm_console.h"
 #include "vm/vm_priv.h"
@@ -71,6 +72,18 @@ static int vm_add_console(struct vm *vm, struct vm_parts *p, struct err *e)
 	return vm_add(vm, vm->console, e);
 }
 
+/* Behind its own NAT each VM may have the same address. */
+static int vm_add_net(struct vm *vm, struct err *e)
+{
+	static const u8 mac[6] = {0x02, 0x00, 10, 0, 2, 15};
+	struct net *n;
+
+	if (vm->config.net == VM_NET_NONE)
+		return 0;
+	n = net_user_new(vm->config.forwards, vm->config.nforwards, e);
+	return n ? vm_add(vm, vnet_new(&vm->mem, n, mac, e), e) : -EIO;
+}
+
 int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e)
 {
 	int rc = vm_add_console(vm, p, e);
@@ -79,7 +92,7 @@ int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e)
 		rc = vm_add(vm, vrng_new(&vm->mem, vm->loop, e), e);
 	for (unsigned i = 0; !rc && i < vm->config.ndisks; i++)
 		rc = vm_add_disk(vm, i, e);
-	return rc;
+	return rc ? rc : vm_add_net(vm, e);
 }
 
 void vm_console_size(struct vm *vm, u16 cols, u16 rows)
