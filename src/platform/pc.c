@@ -256,7 +256,26 @@ static int pc_make_fw_cfg(struct pc *pc, struct err *e)
 	return pc_map_port(pc, FW_CFG_PORT, FW_CFG_SIZE, fw_cfg_dev(f), e);
 }
 
-/* Port 0x80 takes what firmware reports and old delays write. */
+/* System control port A (0x92): bit 0 resets, bit 1 is the A20 gate, which
+ * is always open. Port 0x80 takes what firmware and old delays write. */
+static u64 pc_port92_read(void *arg, u64 off, unsigned len)
+{
+	(void)arg;
+	(void)off;
+	(void)len;
+	return 2;
+}
+
+static void pc_port92_write(void *arg, u64 off, u64 val, unsigned len)
+{
+	(void)off;
+	(void)len;
+	if (val & 1)
+		pc_event_reset(arg);
+}
+
+static const struct io_ops pc_port92_ops = {pc_port92_read, pc_port92_write};
+
 static u64 pc_post_read(void *arg, u64 off, unsigned len)
 {
 	(void)arg;
@@ -275,9 +294,11 @@ static void pc_post_write(void *arg, u64 off, u64 val, unsigned len)
 
 static const struct io_ops pc_post_ops = {pc_post_read, pc_post_write};
 
-static int pc_make_post(struct pc *pc, struct err *e)
+static int pc_make_small_ports(struct pc *pc, struct err *e)
 {
-	return io_map(pc->pio, 0x80, 1, &pc_post_ops, pc, "post", e);
+	int rc = io_map(pc->pio, 0x92, 1, &pc_port92_ops, pc, "port 92", e);
+
+	return rc ? rc : io_map(pc->pio, 0x80, 1, &pc_post_ops, pc, "post", e);
 }
 
 /* Last, so that a port already in use is told of. */
@@ -307,9 +328,9 @@ static int pc_make_debug(struct pc *pc, struct err *e)
 }
 
 static int (*const pc_makers[])(struct pc *pc, struct err *e) = {
-	pc_make_irqs,   pc_make_clocks,   pc_make_power,
-	pc_make_serial, pc_make_keyboard, pc_make_pci,
-	pc_make_fw_cfg, pc_make_post,     pc_make_debug,
+	pc_make_irqs,   pc_make_clocks,      pc_make_power,
+	pc_make_serial, pc_make_keyboard,    pc_make_pci,
+	pc_make_fw_cfg, pc_make_small_ports, pc_make_debug,
 };
 
 static int pc_make(struct pc *pc, struct err *e)
