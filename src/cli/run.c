@@ -68,9 +68,10 @@ static int run_use_image(struct run *r, struct err *e)
 static int run_cmdline(struct run *r, struct err *e)
 {
 	const char *append = r->o.append ? r->o.append : "";
-	int n = snprintf(r->cmdline, sizeof(r->cmdline), "%s%s%s",
+	int n = snprintf(r->cmdline, sizeof(r->cmdline), "%s%s%s%s",
 			 r->image.cmdline,
-			 r->image.cmdline[0] && *append ? " " : "", append);
+			 r->image.cmdline[0] && *append ? " " : "", append,
+			 r->o.command ? " sublet.command" : "");
 
 	if (n >= (int)sizeof(r->cmdline))
 		return err_set(e, -E2BIG,

@@ -60,6 +60,7 @@ int boot_load_image(struct mem *m, const struct boot_config *b, const u8 *image,
 		.len = len,
 		.kernel_start = ~0ull,
 		.ceiling = pc_ram_low(m),
+		.low_ceiling = pc_ram_low(m),
 		.strings = BOOT_STRINGS,
 		.out = out,
 	};

@@ -104,28 +104,42 @@ int boot_put(struct boot_ctx *c, gpa_t gpa, const u8 *p, u64 filesz, u64 memsz,
 	return 0;
 }
 
-int boot_put_file(struct boot_ctx *c, const char *path, gpa_t limit, gpa_t *gpa,
-		  u64 *size, struct err *e)
+/*
+ * Room for size bytes: as high as can be, or where memory is short, between
+ * the first MiB and the kernel. 0: none.
+ */
+static gpa_t boot_room(struct boot_ctx *c, u64 size, gpa_t limit)
 {
 	gpa_t top = MIN(c->ceiling, limit);
 	gpa_t floor = MAX(c->kernel_end, PC_BIOS_END);
+
+	if (size <= top && ALIGN_DOWN(top - size, PAGE_SIZE) >= floor)
+		return c->ceiling = ALIGN_DOWN(top - size, PAGE_SIZE);
+	top = MIN(MIN(c->low_ceiling, c->kernel_start), limit);
+	if (size <= top && ALIGN_DOWN(top - size, PAGE_SIZE) >= PC_BIOS_END)
+		return c->low_ceiling = ALIGN_DOWN(top - size, PAGE_SIZE);
+	return 0;
+}
+
+int boot_put_file(struct boot_ctx *c, const char *path, gpa_t limit, gpa_t *gpa,
+		  u64 *size, struct err *e)
+{
 	int fd = boot_open(path, size, e);
 	int rc;
 
 	if (fd < 0)
 		return fd;
-	if (*size > top || ALIGN_DOWN(top - *size, PAGE_SIZE) < floor) {
+	*gpa = boot_room(c, *size, limit);
+	if (!*gpa) {
 		close(fd);
 		return err_set(e, -ENOMEM,
 			       "%s: %lu KiB do not fit beside the kernel into "
 			       "%llu MiB of memory",
 			       path, *size / 1024, c->mem->size / MIB);
 	}
-	*gpa = ALIGN_DOWN(top - *size, PAGE_SIZE);
 	rc = boot_read(fd, path, mem_ptr(c->mem, *gpa, *size), *size, e);
 	close(fd);
 	mem_written(c->mem, *gpa, *size);
-	c->ceiling = *gpa;
 	return rc;
 }
 

@@ -32,8 +32,9 @@ struct boot_ctx {
 	const u8 *image; /* the kernel file; untrusted */
 	u64 len;
 	gpa_t kernel_start, kernel_end;
-	gpa_t ceiling; /* modules go below, top down */
-	gpa_t strings; /* next free byte of BOOT_STRINGS */
+	gpa_t ceiling;     /* modules go below, top down */
+	gpa_t low_ceiling; /* the same below the kernel */
+	gpa_t strings;     /* next free byte of BOOT_STRINGS */
 	struct boot_entry *out;
 };
 

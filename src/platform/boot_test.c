@@ -216,6 +216,13 @@ static void initrd_too_big(void **state)
 	assert_non_null(strstr(f->err.text, "do not fit"));
 	assert_int_equal(truncate(f->initrd, 46 * MIB), 0);
 	assert_int_equal(load(f, image, n), 0);
+	/* Below the kernel, where memory is short. */
+	set(image + 0x260, 46 * MIB, 4);
+	assert_int_equal(truncate(f->initrd, 15 * MIB), 0);
+	assert_int_equal(load(f, image, n), 0);
+	assert_int_equal(guest(f, f->entry.rsi + 0x218, 4), MIB);
+	assert_int_equal(truncate(f->initrd, 15 * MIB + 1), 0);
+	assert_int_not_equal(load(f, image, n), 0);
 }
 
 /* A 64-bit ELF with one segment at gpa and, if pvh, a note. */
