@@ -4,7 +4,7 @@
  *
  * A direct branch within the page goes straight to its target once that has
  * been translated: the page that executes is the page it was translated from.
- * One to another page compares v->code_key first, which changes with every
+ * One to another page compares v->fetch_key first, which changes with every
  * flush of the TLB and with mode and privilege. Indirect branches look their
  * target up in jit.map. Attention is looked at on every way backwards and on
  * every indirect branch, so no loop runs without.
@@ -142,7 +142,7 @@ static void branch_indirect(struct tr *t)
 	other = emit_jcc(e, 5);
 	emit_load(e, JIT_S1, rm_mem(JIT_S2, offsetof(struct jit_entry, key)));
 	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
-		rm_v(V(code_key)));
+		rm_v(V(fetch_key)));
 	stale = emit_jcc(e, 5);
 	emit_op(e, (struct opc){.code = 0xff}, 4,
 		rm_mem(JIT_S2, offsetof(struct jit_entry, code)));
@@ -261,7 +261,7 @@ static void way_link(struct tr *t, const struct way_out *w)
 	if (cross) {
 		if (w->live && !w->in_fl)
 			tr_save_flags(t);
-		emit_load(e, JIT_S1, rm_v(V(code_key)));
+		emit_load(e, JIT_S1, rm_v(V(fetch_key)));
 		emit_mov_imm(e, JIT_S2, (u64)&l->key);
 		emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
 			rm_mem(JIT_S2, 0));

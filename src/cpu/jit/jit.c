@@ -174,7 +174,7 @@ static const u8 *jit_fetch(struct soft_vcpu *v, u64 *at)
 
 	if (!jit_mode_ok(v) || !lin_canonical(v->rip))
 		return NULL;
-	host = mmu_host(v, v->rip, 1, MMU_EXEC);
+	host = soft_host(v, v->rip, 1, MMU_EXEC);
 	if (host)
 		*at = (u64)(host - soft_mem(v)->base);
 	return host;
@@ -216,14 +216,14 @@ static struct jit_unit *jit_lookup(struct soft_vcpu *v)
 	const u8 *host;
 	u64 at;
 
-	if (e->lin == v->rip && e->key == v->code_key && e->unit)
+	if (e->lin == v->rip && e->key == v->fetch_key && e->unit)
 		return e->unit;
 	host = jit_fetch(v, &at);
 	t = host ? jit_find(v->jit, v->rip, at) : NULL;
 	if (t)
 		*e = (struct jit_entry){
 			.lin = v->rip,
-			.key = v->code_key,
+			.key = v->fetch_key,
 			.code = codebuf_exec(&v->jit->buf, t->entry_fl),
 			.unit = t};
 	return t;
@@ -250,7 +250,7 @@ static enum soft_jit_result jit_run(struct soft_vcpu *v)
 			break;
 		t = jit_lookup(v);
 		if (t && rc == JIT_EXIT_LINK)
-			jit_link(v->jit_pending, t, v->code_key);
+			jit_link(v->jit_pending, t, v->fetch_key);
 	} while (t);
 	return rc == JIT_EXIT_INTERP ? JIT_INTERP : JIT_RAN;
 }

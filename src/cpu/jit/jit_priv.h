@@ -45,7 +45,7 @@ struct jit_link {
 	u8 *site;                 /* rel32 that is patched */
 	u8 *unlinked;             /* where it goes if not linked */
 	u64 rip;                  /* linear target */
-	u64 key;                  /* cross: code_key for which "to" is right */
+	u64 key;                  /* cross: fetch_key for which "to" is right */
 	struct jit_unit *to;      /* NULL: not linked */
 	struct jit_link *next_in; /* in to->incoming */
 	bool cross;               /* other page: checks key */

@@ -19,8 +19,7 @@
 #define CODE_ARENA_JIT     (8 * MIB)
 
 /* code_key: bits 63:48 of tags; the rest of a tag is the linear address */
-#define KEY_GEN_BITS 13
-#define KEY_GEN_NONE ((1u << KEY_GEN_BITS) - 1) /* of no entry */
+#define KEY_GEN_NONE ((u64)FETCH_GENS) /* of no entry */
 
 static unsigned code_hash(u64 at, u32 key)
 {
@@ -84,26 +83,19 @@ void soft_code_rekey(struct soft_vcpu *v)
 	bool flat = (v->mode & MODE_CS64) ||
 		    (!cs->base && cs->limit == ~0u && (v->mode & MODE_PE) &&
 		     !(v->mode & MODE_VM86));
+	u64 gen = v->fetch_gen[v->cpl == 3];
 	u64 key = (v->mode & (MODE_CS64 | MODE_CS32)) |
 		  (v->mode & MODE_CPL3 ? 4 : 0);
 
-	if (!v->code)
-		return;
-	key |= (u64)(flat ? v->code->gen : KEY_GEN_NONE) << 3;
+	v->fetch_key = (flat ? gen : ~0ull) << 3 | key;
+	key |= (flat ? gen % FETCH_GENS : KEY_GEN_NONE) << 3;
 	v->code_key = key << 48;
 }
 
-void soft_code_remap(struct soft_vcpu *v)
+void soft_code_reused(struct soft_vcpu *v)
 {
-	struct soft_code *c = v->code;
-
-	if (!c)
-		return;
-	if (++c->gen == KEY_GEN_NONE) {
-		memset(c->map, 0, sizeof(c->map));
-		c->gen = 1;
-	}
-	soft_code_rekey(v);
+	if (v->code)
+		memset(v->code->map, 0, sizeof(v->code->map));
 }
 
 /* The granules that n bytes at offset off of a page touch. */
@@ -447,7 +439,6 @@ int soft_code_init(struct soft_vcpu *v, struct code_world *w, size_t arena,
 	c->world = w;
 	c->v = v;
 	c->mem = v->vcpu.engine->config.mem;
-	c->gen = 1;
 	soft_features(v, c->feature);
 	c->arena = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -102,7 +102,6 @@ struct soft_code {
 	size_t arena_size, arena_used;
 	struct code_page *pages; /* pool */
 	unsigned npages, max_pages;
-	u32 gen;                /* of translations; part of v->code_key */
 	bool feature[FEATURES]; /* that instructions may be of */
 	struct mem *mem;
 	struct code_world *world;

@@ -434,14 +434,21 @@ static inline void mmu_install(struct soft_vcpu *v, gva_t lin,
 		.addend = (u64)page->host - base,
 	};
 	bool paging = v->cr0 & CR0_PG;
+	bool global = paging && v->cr4 & CR4_PGE && w->pte & PTE_G;
+	const struct tlb_entry *old = tlb_slot(v->mmu->set->tlb[kind].e, lin);
 	bool dirty = !paging || w->pte & PTE_D;
 	bool keep = !soft_mem(v)->dirty && mmu_has_wtag(v, page->host);
 	bool watched = mmu_watched(v, lin);
 
 	if (!watched && mmu_permitted(v, w, MMU_READ, kind))
 		e.tag_read = base;
-	if (mmu_permitted(v, w, MMU_EXEC, kind))
+	if (access == MMU_EXEC) {
 		e.tag_exec = base;
+		tlb_fetched(v, kind, lin, global, w->size);
+	} else if (old->tag_exec == base && old->addend == e.addend &&
+		   mmu_permitted(v, w, MMU_EXEC, kind)) {
+		e.tag_exec = base;
+	}
 	if (access == MMU_WRITE || keep) {
 		if (!page->readonly && dirty && !mmu_may_write(v, page->host))
 			page->code = true;
@@ -451,8 +458,7 @@ static inline void mmu_install(struct soft_vcpu *v, gva_t lin,
 	}
 	if (access == MMU_WRITE)
 		mmu_mark_dirty(soft_mem(v), page->host);
-	tlb_fill(v, kind, lin, &e, paging && v->cr4 & CR4_PGE && w->pte & PTE_G,
-		 w->size > PAGE_SIZE);
+	tlb_fill(v, kind, lin, &e, global, w->size > PAGE_SIZE);
 }
 
 bool mmu_translate(struct soft_vcpu *v, gva_t lin, enum mmu_access access,

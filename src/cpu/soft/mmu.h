@@ -36,11 +36,25 @@ struct mmu_pde {
 	bool nx;
 };
 
+/*
+ * What was translated for fetching since gen was given: decoded code is found
+ * by linear address and gen, so while neither a page in the filter is
+ * invalidated nor, for CPL 0 to 2, the address space of pages that are not
+ * global, gen stays.
+ */
+struct mmu_exec {
+	u64 gen;       /* 0: a new one is due */
+	u64 region[8]; /* filter: hash of lin >> 21 */
+	bool giant;    /* by 1 GiB pages */
+	bool local;    /* by pages that are not global */
+};
+
 struct mmu_set {
 	struct mmu_tlb tlb[TLB_KINDS];
 	struct mmu_pde pde[MMU_WALKS];
 	u64 large; /* bit (lin >> 30) % 64: large pages are cached there */
-	u64 used;  /* for LRU */
+	struct mmu_exec exec; /* user code */
+	u64 used;             /* for LRU */
 	u16 pcid;
 	bool live;  /* holds translations of pcid */
 	bool stale; /* must be flushed before use */
@@ -50,10 +64,12 @@ struct soft_mmu {
 	struct mmu_set *set; /* of the current PCID */
 	enum mmu_kind kind;  /* which v->tlb is */
 	u64 tick;
-	u64 pdpte[4];    /* PAE */
-	u64 rsvd[5][2];  /* reserved bits by level and "is a leaf" */
-	u64 addr_mask;   /* physical address bits of an entry */
-	gpa_t apic_page; /* of the xAPIC, or ~0 */
+	u64 pdpte[4];         /* PAE */
+	u64 rsvd[5][2];       /* reserved bits by level and "is a leaf" */
+	u64 addr_mask;        /* physical address bits of an entry */
+	gpa_t apic_page;      /* of the xAPIC, or ~0 */
+	struct mmu_exec exec; /* code of CPL 0 to 2, in all address spaces */
+	u64 gens;             /* given so far */
 	u8 bounce[16] __attribute__((aligned(16)));
 	pthread_mutex_t revoke_lock; /* the next two */
 	u64 revoke[MMU_REVOKE];      /* host pages whose write tags go */
@@ -104,6 +120,9 @@ void mmu_revoke_wait(struct soft_vcpu *self, struct soft_vcpu *w);
 /* TLB internals (tlb.c) for mmu.c and revoke.c */
 void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 	      const struct tlb_entry *e, bool global, bool large);
+/* lin was translated for fetching. */
+void tlb_fetched(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
+		 bool global, u64 size);
 void tlb_set_flush(struct soft_vcpu *v, struct mmu_set *s);
 void tlb_drop_write(struct soft_vcpu *v, struct mmu_set *s, const u8 *host);
 

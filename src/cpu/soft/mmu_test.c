@@ -478,6 +478,87 @@ static void test_global(void **state)
 	assert_int_equal(try_access(r, DO_LD, LIN, 8, 0).val, 1);
 }
 
+/* ---- Generations of translations for fetching ---- */
+
+static u64 fetch_gen(struct rig *r, gva_t lin)
+{
+	assert_int_equal(try_access(r, DO_EXEC, lin, 1, 0).vector, NO_FAULT);
+	return r->v->fetch_gen[r->v->cpl == 3];
+}
+
+static void test_fetch_gen(void **state)
+{
+	struct rig *r = *state;
+	u64 gen;
+
+	long_state(r, 3);
+	r->s.cr4 |= CR4_PCIDE;
+	r->s.cr3 = PML4 | 1;
+	map_lin(r, 0x200000, 7, 7);
+	load_state(r);
+	gen = fetch_gen(r, LIN);
+	/* data elsewhere is invalidated: nothing to do with code */
+	mmu_invlpg(r->v, LIN + 64 * MIB);
+	assert_int_equal(fetch_gen(r, LIN), gen);
+	/* another PCID and back */
+	set_cr3(r, PML4 | 2);
+	assert_int_not_equal(fetch_gen(r, LIN), gen);
+	set_cr3(r, PML4 | 1 | BIT64(63));
+	assert_int_equal(fetch_gen(r, LIN), gen);
+	/* flushed, or the page itself invalidated, also from afar */
+	set_cr3(r, PML4 | 1);
+	assert_int_not_equal(fetch_gen(r, LIN), gen);
+	gen = fetch_gen(r, LIN);
+	mmu_invlpg(r->v, LIN);
+	assert_int_not_equal(fetch_gen(r, LIN), gen);
+	gen = fetch_gen(r, LIN);
+	set_cr3(r, PML4 | 2 | BIT64(63));
+	mmu_invpcid_addr(r->v, 1, LIN);
+	set_cr3(r, PML4 | 1 | BIT64(63));
+	assert_int_not_equal(fetch_gen(r, LIN), gen);
+}
+
+static void test_fetch_gen_kernel(void **state)
+{
+	struct rig *r = *state;
+	u64 gen;
+
+	long_state(r, 0);
+	map_lin(r, 0x200000, 3 | PTE_G, 3);
+	load_state(r);
+	gen = fetch_gen(r, LIN);
+	set_cr3(r, PML4); /* only global code: it stays */
+	assert_int_equal(fetch_gen(r, LIN), gen);
+	mmu_invlpg(r->v, LIN + PAGE_SIZE);
+	assert_int_not_equal(fetch_gen(r, LIN), gen);
+	rig_put(r, entry_at(1) + 8, 0x201000 | 3);
+	gen = fetch_gen(r, LIN + PAGE_SIZE); /* not global */
+	set_cr3(r, PML4);
+	assert_int_not_equal(fetch_gen(r, LIN), gen);
+}
+
+/* None comes twice, in the short form neither while the first may be known. */
+static void test_fetch_gen_wraps(void **state)
+{
+	struct rig *r = *state;
+	u64 gen, last = 0;
+
+	long_state(r, 3);
+	r->s.cr4 |= CR4_PCIDE;
+	r->s.cr3 = PML4 | 1;
+	map_lin(r, 0x200000, 7, 7);
+	load_state(r);
+	gen = fetch_gen(r, LIN);
+	for (unsigned i = 0; i < 2 * FETCH_GENS; i++) {
+		set_cr3(r, PML4 | 2);
+		assert_true(fetch_gen(r, LIN) > last);
+		last = fetch_gen(r, LIN);
+		assert_int_not_equal(last % FETCH_GENS, 0);
+	}
+	set_cr3(r, PML4 | 1 | BIT64(63));
+	assert_true(fetch_gen(r, LIN) > gen + FETCH_GENS);
+}
+
 /* ---- Segments ---- */
 
 static void test_canonical(void **state)
@@ -669,15 +750,27 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_matrix),      T(test_not_present),
-		T(test_reserved),    T(test_accessed_dirty),
-		T(test_large_pages), T(test_32_bit),
-		T(test_pae),         T(test_crossing),
-		T(test_mmio),        T(test_pcid),
-		T(test_many_pcids),  T(test_global),
-		T(test_canonical),   T(test_limits),
-		T(test_atomic),      T(test_dirty_log),
-		T(test_code_page),   T(test_miss_speed),
+		T(test_matrix),
+		T(test_not_present),
+		T(test_reserved),
+		T(test_accessed_dirty),
+		T(test_large_pages),
+		T(test_32_bit),
+		T(test_pae),
+		T(test_crossing),
+		T(test_mmio),
+		T(test_pcid),
+		T(test_many_pcids),
+		T(test_global),
+		T(test_fetch_gen),
+		T(test_fetch_gen_kernel),
+		T(test_fetch_gen_wraps),
+		T(test_canonical),
+		T(test_limits),
+		T(test_atomic),
+		T(test_dirty_log),
+		T(test_code_page),
+		T(test_miss_speed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,9 @@ enum {
 
 #define SOFT_CPUS 256
 
+/* fetch_gen modulo this is in code_key; a multiple of it is never given. */
+#define FETCH_GENS 8191
+
 struct soft_engine {
 	struct engine engine;
 	struct cpuid_model cpuid; /* immutable */
@@ -91,6 +94,8 @@ struct soft_vcpu {
 	u64 insns;     /* executed; vcpu.stat[VCPU_STAT_INSNS] when leaving */
 	u64 block_rip; /* of the first instruction of block */
 	u64 code_key;  /* what entry points are tagged with (code.c) */
+	u64 fetch_key; /* the same in 64 bits, of which none comes twice */
+	u64 fetch_gen[2]; /* of translations for fetching, [CPL == 3] (tlb.c) */
 	struct soft_block *block;    /* under execution, or NULL */
 	u32 pauses;                  /* PAUSE instructions so far */
 	const struct insn *block_pc; /* next to run, where calls return */
@@ -195,13 +200,12 @@ enum vcpu_exit soft_run(struct soft_vcpu *v);
 /*
  * Decoded code (code.c). Owner's thread.
  *   written  [gpa, gpa + len) of a page with MEM_ATTR_CODE was written
- *   remap    translations for fetching may have changed: call at every TLB
- *            flush and INVLPG (cheap: decoded code stays)
- *   rekey    v->mode or CS changed; soft_update_mode() calls it last
+ *   reused   fetch_gen begins anew: forget what is tagged with code_key
+ *   rekey    v->mode, CS or fetch_gen changed
  *   answer   ATTN_CODE; the bit is already cleared
  */
 void soft_code_written(struct soft_vcpu *v, gpa_t gpa, u64 len);
-void soft_code_remap(struct soft_vcpu *v);
+void soft_code_reused(struct soft_vcpu *v);
 void soft_code_rekey(struct soft_vcpu *v);
 void soft_code_answer(struct soft_vcpu *v);
 

@@ -78,11 +78,90 @@ static void tlb_flush_walks(struct mmu_set *s)
 		s->pde[i].tag = TLB_NONE << 63;
 }
 
+/* ---- generations of translations for fetching ---- */
+
+static void exec_expire(struct mmu_exec *x)
+{
+	*x = (struct mmu_exec){0};
+}
+
+/*
+ * A new number. Where their short form begins anew, all that went before is
+ * forgotten, the numbers of the other sets too.
+ */
+static u64 exec_new_gen(struct soft_vcpu *v)
+{
+	struct soft_mmu *m = v->mmu;
+
+	if (++m->gens % FETCH_GENS)
+		return m->gens;
+	m->gens++;
+	exec_expire(&m->exec);
+	for (unsigned i = 0; i < MMU_SETS; i++)
+		exec_expire(&m->sets[i].exec);
+	soft_code_reused(v);
+	return m->gens;
+}
+
+/* Gives out what is due, and makes it known. */
+static void exec_update(struct soft_vcpu *v)
+{
+	struct soft_mmu *m = v->mmu;
+
+	while (!m->exec.gen || !m->set->exec.gen) {
+		struct mmu_exec *x = m->exec.gen ? &m->set->exec : &m->exec;
+		u64 gen = exec_new_gen(v);
+
+		x->gen = gen;
+	}
+	v->fetch_gen[0] = m->exec.gen;
+	v->fetch_gen[1] = m->set->exec.gen;
+	soft_code_rekey(v);
+}
+
+static unsigned exec_hash(gva_t lin)
+{
+	u64 n = lin >> 21;
+
+	return (n ^ n >> 9 ^ n >> 18) & 511;
+}
+
+void tlb_fetched(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
+		 bool global, u64 size)
+{
+	struct mmu_exec *x =
+		kind == TLB_USER ? &v->mmu->set->exec : &v->mmu->exec;
+	unsigned n = exec_hash(lin);
+
+	x->region[n / 64] |= BIT64(n % 64);
+	x->giant |= size > 4 * MIB;
+	x->local |= !global;
+}
+
+static void exec_invlpg(struct mmu_exec *x, gva_t lin)
+{
+	/* a 4 MiB page is two regions */
+	unsigned n = exec_hash(lin), k = exec_hash(lin ^ 2 * MIB);
+
+	if (x->giant || x->region[n / 64] >> (n % 64) & 1 ||
+	    x->region[k / 64] >> (k % 64) & 1)
+		exec_expire(x);
+}
+
+static void exec_address_space_changed(struct soft_vcpu *v)
+{
+	if (v->mmu->exec.local)
+		exec_expire(&v->mmu->exec);
+}
+
+/* ---- sets ---- */
+
 void tlb_set_flush(struct soft_vcpu *v, struct mmu_set *s)
 {
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		tlb_flush(v, &s->tlb[k]);
 	tlb_flush_walks(s);
+	exec_expire(&s->exec);
 	s->large = 0;
 	s->stale = false;
 }
@@ -96,6 +175,7 @@ static void tlb_set_flush_nonglobal(struct soft_vcpu *v, struct mmu_set *s)
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		tlb_flush_nonglobal(v, &s->tlb[k]);
 	tlb_flush_walks(s);
+	exec_expire(&s->exec);
 }
 
 void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
@@ -151,15 +231,15 @@ static void tlb_set_retire(struct soft_vcpu *v, struct mmu_set *s)
 
 void mmu_flush_all(struct soft_vcpu *v)
 {
-	soft_code_remap(v);
 	for (unsigned i = 0; i < MMU_SETS; i++)
 		if (v->mmu->sets[i].live)
 			tlb_set_retire(v, &v->mmu->sets[i]);
+	exec_expire(&v->mmu->exec);
+	exec_update(v);
 }
 
 void mmu_flush_nonglobal(struct soft_vcpu *v)
 {
-	soft_code_remap(v);
 	for (unsigned i = 0; i < MMU_SETS; i++) {
 		struct mmu_set *s = &v->mmu->sets[i];
 
@@ -170,6 +250,8 @@ void mmu_flush_nonglobal(struct soft_vcpu *v)
 		else
 			tlb_set_retire(v, s);
 	}
+	exec_address_space_changed(v);
+	exec_update(v);
 }
 
 static struct mmu_set *mmu_find_set(struct soft_mmu *m, u16 pcid)
@@ -230,7 +312,8 @@ void mmu_cr3_changed(struct soft_vcpu *v, bool keep)
 	}
 	s->used = ++m->tick;
 	m->set = s;
-	soft_code_remap(v);
+	exec_address_space_changed(v);
+	exec_update(v);
 	mmu_select(v);
 }
 
@@ -242,6 +325,7 @@ static void tlb_set_invlpg(struct soft_vcpu *v, struct mmu_set *s, gva_t lin)
 
 	if (!s->live || s->stale)
 		return;
+	exec_invlpg(&s->exec, lin);
 	for (unsigned k = 0; k < TLB_KINDS; k++) {
 		if (!large) {
 			struct tlb_entry *e = tlb_slot(s->tlb[k].e, lin);
@@ -263,7 +347,8 @@ void mmu_invlpg(struct soft_vcpu *v, gva_t lin)
 	for (unsigned i = 0; i < MMU_SETS; i++)
 		tlb_set_invlpg(v, &v->mmu->sets[i], lin);
 	tlb_flush_walks(v->mmu->set);
-	soft_code_remap(v);
+	exec_invlpg(&v->mmu->exec, lin);
+	exec_update(v);
 }
 
 void mmu_invpcid_addr(struct soft_vcpu *v, u16 pcid, gva_t lin)
@@ -274,7 +359,8 @@ void mmu_invpcid_addr(struct soft_vcpu *v, u16 pcid, gva_t lin)
 		return;
 	tlb_set_invlpg(v, s, lin);
 	tlb_flush_walks(s);
-	soft_code_remap(v);
+	exec_invlpg(&v->mmu->exec, lin);
+	exec_update(v);
 }
 
 void mmu_invpcid_single(struct soft_vcpu *v, u16 pcid)
@@ -287,5 +373,6 @@ void mmu_invpcid_single(struct soft_vcpu *v, u16 pcid)
 		tlb_set_flush_nonglobal(v, s);
 	else
 		tlb_set_retire(v, s);
-	soft_code_remap(v);
+	exec_address_space_changed(v);
+	exec_update(v);
 }
