@@ -99,10 +99,10 @@ RIG(push_fault, "mov $0x400000, %esp\n push %rax\n hlt")
 static void test_push_fault_keeps_rsp(void **state)
 {
 	struct rig *r = *state;
-	u64 sp;
+	u64 sp, ist = RIG_STACK;
 
 	/* the exception itself needs a stack: IST 1 */
-	*rig_q(r, 0x4000 + 36) = RIG_STACK;
+	memcpy(r->mem.base + 0x4000 + 36, &ist, 8);
 	r->v[0]->tr = (struct seg_state){
 		.base = 0x4000, .limit = 103, .attr = 0x8b, .sel = 24};
 	*rig_q(r, RIG_IDT + 16 * VEC_PF) |= 1ull << 32;
