@@ -299,6 +299,8 @@ void cpuid_model_build(struct cpuid_model *m,
 	m->pv_features = pv_features;
 	if (f[WANT_7].edx & B(29))
 		m->arch_capabilities = MODEL_ARCH_CAPABILITIES;
+	if (!(f[WANT_7].edx & B(26)))
+		m->arch_capabilities &= ~(u64)B(1); /* IBRS_ALL */
 	cpuid_basic(m, f, cpus, tsc_hz);
 	cpuid_hypervisor(m, tsc_hz, pv_features);
 	cpuid_extended(m, f, host(arg, 0x80000008, 0).eax);
