@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Clocks and timers against each other: 8254, local APIC timer (one shot,
+ * periodic, TSC deadline), ACPI's PM timer, the RTC. Only whether they agree
+ * is printed.
+ */
+#include "lib/guest.h"
+
+#define PM_TIMER 0x608
+
+static volatile unsigned count;
+
+static bool tick(struct frame *f)
+{
+	(void)f;
+	count++;
+	APIC(APIC_EOI) = 0;
+	return true;
+}
+
+static u32 pm_now(void)
+{
+	return inl(PM_TIMER) & 0xffffff;
+}
+
+/* Microseconds by the PM timer; it wraps after 4.6 s. */
+static u32 pm_us(u32 from)
+{
+	return (u32)((u64)((pm_now() - from) & 0xffffff) * 1000000 / 3579545);
+}
+
+static void wait_us(u32 us)
+{
+	u32 from = pm_now();
+
+	while (pm_us(from) < us)
+		pause();
+}
+
+/* A generous view: the machine may be slow, but clocks must be clocks. */
+static void about(const char *what, u64 got, u64 want)
+{
+	bool good = got >= want - want / 10 && got <= want * 4;
+
+	if (!good)
+		print("%lu for %lu\n", got, want);
+	check(good, what);
+}
+
+static u64 pit_wait(u16 n)
+{
+	u32 from = pm_now();
+
+	outb(0x61, (inb(0x61) & ~2) | 1);
+	outb(0x43, 0xb0);
+	outb(0x42, (u8)n);
+	outb(0x42, (u8)(n >> 8));
+	while (!(inb(0x61) & 0x20))
+		;
+	return pm_us(from);
+}
+
+static u32 apic_rate(void)
+{
+	u32 used;
+
+	APIC(APIC_TDCR) = 0xb; /* by 1 */
+	APIC(APIC_LVTT) = 0x10000;
+	APIC(APIC_TMICT) = ~0u;
+	wait_us(20000);
+	used = ~0u - APIC(APIC_TMCCT);
+	APIC(APIC_TMICT) = 0;
+	return used / 20; /* each millisecond */
+}
+
+static u64 halted_us(unsigned n)
+{
+	u32 from = pm_now();
+
+	while (count < n)
+		__asm__ volatile("sti; hlt; cli" ::: "memory");
+	return pm_us(from);
+}
+
+static void apic(void)
+{
+	u32 rate = apic_rate();
+
+	check(rate > 1000, "the local APIC's timer counts");
+	count = 0;
+	APIC(APIC_LVTT) = 0x40;
+	APIC(APIC_TMICT) = rate * 10;
+	about("one shot", halted_us(1), 10000);
+	check(APIC(APIC_TMCCT) == 0, "one shot has ended");
+	count = 0;
+	APIC(APIC_LVTT) = 0x20040;
+	APIC(APIC_TMICT) = rate * 5;
+	about("periodic", halted_us(6), 30000);
+	APIC(APIC_TDCR) = 3; /* by 16 */
+	count = 0;
+	APIC(APIC_LVTT) = 0x40;
+	APIC(APIC_TMICT) = rate * 10 / 16;
+	about("divided by 16", halted_us(1), 10000);
+	count = 0;
+	APIC(APIC_TMICT) = rate;
+	APIC(APIC_TMICT) = 0;
+	wait_us(30000);
+	__asm__ volatile("sti; nop; cli");
+	check(!count, "stopped");
+}
+
+static u64 tsc_per_ms(void)
+{
+	u64 from = rdtsc();
+
+	wait_us(20000);
+	return (rdtsc() - from) / 20;
+}
+
+static void deadline(void)
+{
+	u64 rate = tsc_per_ms();
+	u32 r[4];
+
+	cpuid(0x40000010, 0, r);
+	cpuid(1, 0, r);
+	if (!(r[2] >> 24 & 1)) {
+		unsure();
+		print("no TSC deadline\n");
+		return;
+	}
+	APIC(APIC_LVTT) = 0x40040;
+	__asm__ volatile("mfence");
+	count = 0;
+	wrmsr(0x6e0, rdtsc() + rate * 10);
+	unsure();
+	print("armed: %d\n", rdmsr(0x6e0) != 0);
+	u64 us = halted_us(1);
+	unsure();
+	about("TSC deadline", us, 10000);
+	unsure();
+	print("disarmed: %d\n", rdmsr(0x6e0) == 0);
+	count = 0;
+	wrmsr(0x6e0, 1);
+	halted_us(1);
+	unsure();
+	print("in the past: fires\n");
+	count = 0;
+	wrmsr(0x6e0, rdtsc() + rate);
+	wrmsr(0x6e0, 0);
+	wait_us(5000);
+	__asm__ volatile("sti; nop; cli");
+	unsure();
+	print("cancelled: %u\n", count);
+}
+
+static u8 cmos(u8 reg)
+{
+	outb(0x70, reg);
+	return inb(0x71);
+}
+
+static void rtc(void)
+{
+	u32 from;
+	u64 us = 0;
+	u8 s;
+
+	while (cmos(10) & 0x80)
+		;
+	s = cmos(0);
+	while (cmos(0) == s)
+		;
+	s = cmos(0);
+	from = pm_now();
+	while (cmos(0) == s)
+		us = pm_us(from);
+	about("a second of the RTC", us, 1000000);
+}
+
+int main(void)
+{
+	u64 a, b;
+
+	for (unsigned v = 0x20; v < 256; v++)
+		guest_handler[v] = tick;
+	APIC(APIC_SVR) = 0x1ff;
+	about("8254 and PM timer, 20 ms", pit_wait(23864), 20000);
+	a = rdtsc();
+	b = rdtsc();
+	check(b > a, "TSC goes up");
+	a = tsc_per_ms();
+	check(a > 100000 && a < 10000000, "TSC frequency");
+	apic();
+	deadline();
+	rtc();
+	return 0;
+}
