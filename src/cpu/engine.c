@@ -61,6 +61,10 @@ static const struct engine_class *engine_auto(struct err *why, struct err *e)
 const struct engine_class *engine_find(const char *name, struct err *why,
 				       struct err *e)
 {
+	struct err unwanted;
+
+	if (!why)
+		why = &unwanted;
 	why->text[0] = 0;
 	if (!strcmp(name, "auto"))
 		return engine_auto(why, e);

@@ -31,9 +31,10 @@
 
 struct rig {
 	struct mem mem;
-	struct engine *g;
-	struct vcpu *v;
-	struct apic_bus *apics;
+	struct engine *g[2];
+	struct vcpu *v[2];
+	struct vcpu *at; /* where the program runs */
+	struct apic_bus *apics[2];
 	char out[OUTPUT_MAX];
 	unsigned len;
 	int exit; /* -1: still running */
@@ -64,7 +65,7 @@ static void rig_pio_write(void *m, u16 port, u64 val, unsigned len)
 		r->out[r->len++] = (char)val;
 	if (port == PORT_EXIT) {
 		r->exit = (int)val;
-		r->v->class->vcpu_kick(r->v);
+		r->at->class->vcpu_kick(r->at);
 	}
 }
 
@@ -118,9 +119,8 @@ static const struct cpu_ops rig_ops = {
 	.timer = rig_timer,
 };
 
-static void rig_enter(struct rig *r, const struct engine_class *c,
-		      const struct cpuid_model *cpuid,
-		      const struct cpu_state *s)
+static void rig_engine(struct rig *r, unsigned i, const struct engine_class *c,
+		       const struct cpuid_model *cpuid)
 {
 	struct err e = {0};
 	struct engine_config config = {
@@ -131,26 +131,44 @@ static void rig_enter(struct rig *r, const struct engine_class *c,
 		.cpuid = cpuid,
 	};
 
-	r->apics = apic_bus_new(rig_eoi, r);
-	config.apics = r->apics;
-	r->g = c->new (&config, &e);
-	if (!r->g)
+	r->apics[i] = apic_bus_new(rig_eoi, r);
+	config.apics = r->apics[i];
+	r->g[i] = c->new (&config, &e);
+	if (!r->g[i])
 		fail_msg("%s", e.text);
-	r->v = c->vcpu_new(r->g, 0, &e);
-	if (!r->v || c->vcpu_set(r->v, s, &e) < 0)
+	r->v[i] = c->vcpu_new(r->g[i], 0, &e);
+	if (!r->v[i])
+		fail_msg("%s", e.text);
+}
+
+static void rig_fini(struct rig *r)
+{
+	for (unsigned i = 0; i < 2 && r->g[i]; i++) {
+		const struct engine_class *c = r->g[i]->class;
+
+		c->vcpu_free(r->v[i]);
+		c->free(r->g[i]);
+		apic_bus_free(r->apics[i]);
+	}
+	mem_fini(&r->mem);
+}
+
+static void rig_enter(struct rig *r, unsigned i, const struct cpu_state *s)
+{
+	struct err e = {0};
+
+	r->at = r->v[i];
+	mem_written(&r->mem, 0, RAM); /* by the other engine */
+	if (r->at->class->vcpu_set(r->at, s, &e) < 0)
 		fail_msg("%s", e.text);
 }
 
 static void rig_leave(struct rig *r, struct cpu_state *s)
 {
-	const struct engine_class *c = r->v->class;
 	struct err e = {0};
 
-	if (c->vcpu_get(r->v, s, &e) < 0)
+	if (r->at->class->vcpu_get(r->at, s, &e) < 0)
 		fail_msg("%s", e.text);
-	c->vcpu_free(r->v);
-	c->free(r->g);
-	apic_bus_free(r->apics);
 }
 
 static void rig_load(struct rig *r, const char *program, struct cpu_state *s)
@@ -191,13 +209,13 @@ static void *kick_later(void *arg)
 /* Runs until the program ends or a random time has passed. */
 static enum vcpu_exit rig_run(struct rig *r, unsigned max_us)
 {
-	struct kick k = {.v = r->v, .us = 1 + (unsigned)rand() % (max_us + 1)};
+	struct kick k = {.v = r->at, .us = 1 + (unsigned)rand() % (max_us + 1)};
 	enum vcpu_exit why;
 	pthread_t t;
 
 	if (max_us)
 		pthread_create(&t, NULL, kick_later, &k);
-	why = r->v->class->vcpu_run(r->v);
+	why = r->at->class->vcpu_run(r->at);
 	if (max_us)
 		pthread_join(t, NULL);
 	return why;
@@ -230,21 +248,22 @@ static char *play(const char *program, const struct plan *p, unsigned *moves)
 	char *out;
 
 	rig_load(r, program, &s);
+	for (unsigned i = 0; i < p->n; i++)
+		rig_engine(r, i, p->engine[i], &p->cpuid);
 	*moves = 0;
 	while (r->exit < 0) {
 		enum vcpu_exit why;
 
-		rig_enter(r, p->engine[(*moves)++ % p->n], &p->cpuid, &s);
+		rig_enter(r, (*moves)++ % p->n, &s);
 		why = rig_run(r, p->max_us);
 		if (why != VCPU_EXIT_KICKED)
 			fail_msg("%s on %s: exit %d: %s after:\n%.*s", program,
-				 r->v->class->name, why, r->v->report,
+				 r->at->class->name, why, r->at->report,
 				 (int)r->len, r->out);
 		if (clock_ns() > end)
 			fail_msg("%s hangs after:\n%.*s", program, (int)r->len,
 				 r->out);
 		rig_leave(r, &s);
-		mem_written(&r->mem, 0, RAM);
 	}
 	out = strdup(r->out);
 	if (strcmp(p->engine[0]->name, p->engine[p->n - 1]->name) ||
@@ -252,7 +271,7 @@ static char *play(const char *program, const struct plan *p, unsigned *moves)
 		drop_unsure(out);
 	if (r->exit)
 		fail_msg("%s failed:\n%s", program, out);
-	mem_fini(&r->mem);
+	rig_fini(r);
 	test_free(r);
 	return out;
 }
@@ -295,11 +314,12 @@ static void differ(const char *program, const char *got, const char *want)
 static void compare(const char *program, struct plan *p, const char *want,
 		    u64 run_ns)
 {
+	u64 end = clock_ns() + 3000000000;
 	unsigned moves, total = 0;
 
 	/* About twenty moves in a run. */
 	p->max_us = (unsigned)MAX(run_ns / 10000, 20ull);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 5 && (!i || clock_ns() < end); i++) {
 		char *got = play(program, p, &moves);
 
 		if (strcmp(got, want))

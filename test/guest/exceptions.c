@@ -227,8 +227,6 @@ static void user_mode(void)
 	U(div);
 	U(align);
 	write_cr0(read_cr0() | 1 << 18); /* AM */
-	unsure();
-	user("user align, AC", user_align, 0x40200);
 	user("user cli, IOPL 3", user_cli, 0x3200);
 	user("user popf, IOPL 3", user_popf, 0x3200);
 	idt_set(3, trap_stubs[3], SEL_CODE, 0xee, 0);

@@ -274,15 +274,15 @@ static u64 *kstate_msr(struct cpu_state *s, unsigned i)
  * Moves as many MSRs as KVM has. It stops at the first that it does not know
  * (SPEC_CTRL on many hosts): that one is left out and the rest goes on.
  */
-static int kstate_move_msrs(int fd, unsigned long nr,
+static int kstate_move_msrs(int fd, unsigned long nr, unsigned count,
 			    const struct kstate_msr_list *from,
 			    struct kstate_msr_list *done)
 {
 	unsigned at = 0;
 
-	while (at < KSTATE_MSRS) {
+	while (at < count) {
 		struct kstate_msr_list l;
-		unsigned n = KSTATE_MSRS - at;
+		unsigned n = count - at;
 		int rc;
 
 		l.head = (struct kvm_msrs){.nmsrs = n};
@@ -304,22 +304,30 @@ static int kstate_get_msrs(int fd, struct cpu_state *s)
 
 	for (unsigned i = 0; i < KSTATE_MSRS; i++)
 		l.entry[i].index = kstate_msrs[i].msr;
-	rc = kstate_move_msrs(fd, KVM_GET_MSRS, &l, &got);
+	rc = kstate_move_msrs(fd, KVM_GET_MSRS, KSTATE_MSRS, &l, &got);
 	for (unsigned i = 0; i < KSTATE_MSRS; i++)
 		*kstate_msr(s, i) = got.entry[i].data;
 	s->lapic.tsc_deadline = s->tsc_deadline;
 	return rc;
 }
 
+/* Only those that change: some hosts know an MSR by its value 0 alone. */
 static int kstate_set_msrs(int fd, const struct cpu_state *s)
 {
 	struct kstate_msr_list l = {0}, done = {0};
+	struct cpu_state have = {0};
+	unsigned n = 0;
+	int rc = kstate_get_msrs(fd, &have);
 
 	for (unsigned i = 0; i < KSTATE_MSRS; i++) {
-		l.entry[i].index = kstate_msrs[i].msr;
-		l.entry[i].data = *kstate_msr((struct cpu_state *)s, i);
+		u64 val = *kstate_msr((struct cpu_state *)s, i);
+
+		if (val == *kstate_msr(&have, i))
+			continue;
+		l.entry[n].index = kstate_msrs[i].msr;
+		l.entry[n++].data = val;
 	}
-	return kstate_move_msrs(fd, KVM_SET_MSRS, &l, &done);
+	return rc < 0 ? rc : kstate_move_msrs(fd, KVM_SET_MSRS, n, &l, &done);
 }
 
 static int kstate_get_events(int fd, struct cpu_state *s)
