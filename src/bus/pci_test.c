@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "bus/dev_testing.h"
 #include "bus/pci.h"
 
 #define ECAM 0xe0000000ull
@@ -506,12 +507,42 @@ static void test_msix_fd(void **state)
 	assert_int_equal(b->routed, 0);
 }
 
-static void test_state(void **state)
+static u64 config_read(void *arg, u64 off, unsigned len)
 {
+	return ecam_read(arg, CARD, (unsigned)off, len);
+}
+
+static void config_write(void *arg, u64 off, u64 val, unsigned len)
+{
+	struct board *b = arg;
+
+	io_write(b->mmio, ECAM + (CARD << 12) + off, val, len);
+}
+
+static u64 ports_read(void *arg, u64 off, unsigned len)
+{
+	return io_read(((struct board *)arg)->pio, 0xcf8 + off, len);
+}
+
+static void ports_write(void *arg, u64 off, u64 val, unsigned len)
+{
+	io_write(((struct board *)arg)->pio, 0xcf8 + off, val, len);
+}
+
+static void test_classes(void **state)
+{
+	static const struct io_ops config = {config_read, config_write};
+	static const struct io_ops ports = {ports_read, ports_write};
 	struct board *b = *state;
 
-	for (struct dev *d = b->devs.first; d; d = d->next)
-		assert_true(state_covers(d->class->state));
+	dev_test(&(struct dev_test){
+		.dev = &b->card->pci.dev,
+		.range = {{0x200, &config, b}, {8, &ports, b}},
+	});
+	dev_test(&(struct dev_test){
+		.dev = &b->bus->dev,
+		.range = {{0x200, &config, b}, {8, &ports, b}},
+	});
 }
 
 int main(void)
@@ -535,7 +566,7 @@ int main(void)
 		T(test_msix_table_access),
 		T(test_no_master_no_message),
 		T(test_msix_fd),
-		T(test_state),
+		T(test_classes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -278,6 +278,23 @@ static inline void vfn_kick(struct vfn *f, unsigned n)
 	vfn_put(f, f->notify + n * f->notify_step, n, 2);
 }
 
+/* All of BAR 0, as a range for dev_test(). */
+static inline u64 vfn_bar_read(void *arg, u64 off, unsigned len)
+{
+	struct vfn *f = arg;
+
+	return vfn_get(f, (f->common & ~0x7fffull) + off, len);
+}
+
+static inline void vfn_bar_write(void *arg, u64 off, u64 val, unsigned len)
+{
+	struct vfn *f = arg;
+
+	vfn_put(f, (f->common & ~0x7fffull) + off, val, len);
+}
+
+static const struct io_ops vfn_bar_ops = {vfn_bar_read, vfn_bar_write};
+
 /* Waits for the next used chain; -1 after ms milliseconds. */
 static inline int vdrv_wait(struct vdrv_queue *q, u32 *len, unsigned ms)
 {

@@ -288,7 +288,10 @@ static struct virtio *virtio_of(struct dev *d)
 
 void virtio_dev_reset(struct dev *d)
 {
-	virtio_reset_locked(virtio_of(d));
+	struct virtio *v = virtio_of(d);
+
+	virtio_reset_locked(v);
+	v->r->generation = 0;
 }
 
 void virtio_dev_saving(struct dev *d)

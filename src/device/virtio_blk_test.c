@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "bus/dev_testing.h"
 #include "bus/vboard.h"
 #include "device/virtio_blk.h"
 
@@ -407,12 +408,15 @@ static void test_resets(void **state)
 	rig_free(r);
 }
 
-static void test_state(void **state)
+static void test_class(void **state)
 {
 	struct rig *r = rig_new(false, 1);
 
 	(void)state;
-	assert_true(state_covers(r->v->dev.class->state));
+	dev_test(&(struct dev_test){
+		.dev = &r->v->dev,
+		.range = {{0x5000, &vfn_bar_ops, &r->f}},
+	});
 	rig_free(r);
 }
 
@@ -430,7 +434,7 @@ int main(void)
 		cmocka_unit_test(test_odd_framing),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_resets),
-		cmocka_unit_test(test_state),
+		cmocka_unit_test(test_class),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

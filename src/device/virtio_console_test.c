@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "bus/dev_testing.h"
 #include "bus/vboard.h"
 #include "device/virtio_console.h"
 
@@ -411,12 +412,15 @@ static void test_reset_closes(void **state)
 	rig_free(r);
 }
 
-static void test_state(void **state)
+static void test_class(void **state)
 {
 	struct rig *r = rig_new(2);
 
 	(void)state;
-	assert_true(state_covers(r->v->dev.class->state));
+	dev_test(&(struct dev_test){
+		.dev = &r->v->dev,
+		.range = {{0x5000, &vfn_bar_ops, &r->f}},
+	});
 	rig_free(r);
 }
 
@@ -432,7 +436,7 @@ int main(void)
 		cmocka_unit_test(test_input_flow),
 		cmocka_unit_test(test_slow_backend),
 		cmocka_unit_test(test_reset_closes),
-		cmocka_unit_test(test_state),
+		cmocka_unit_test(test_class),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "bus/dev_testing.h"
 #include "bus/vboard.h"
 #include "device/virtio_net.h"
 
@@ -340,12 +341,15 @@ static void test_control(void **state)
 	rig_free(r);
 }
 
-static void test_state(void **state)
+static void test_class(void **state)
 {
 	struct rig *r = rig_new(NULL);
 
 	(void)state;
-	assert_true(state_covers(r->v->dev.class->state));
+	dev_test(&(struct dev_test){
+		.dev = &r->v->dev,
+		.range = {{0x5000, &vfn_bar_ops, &r->f}},
+	});
 	rig_free(r);
 }
 
@@ -686,7 +690,7 @@ int main(void)
 		cmocka_unit_test(test_receive),
 		cmocka_unit_test(test_no_buffers),
 		cmocka_unit_test(test_control),
-		cmocka_unit_test(test_state),
+		cmocka_unit_test(test_class),
 		cmocka_unit_test(test_arp),
 		cmocka_unit_test(test_dhcp),
 		cmocka_unit_test(test_tcp),
