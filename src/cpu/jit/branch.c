@@ -117,11 +117,21 @@ void tr_call(struct tr *t)
 	tr_way(t, emit_jmp(&t->e), WAY_LINK, unit_target(x), x->live_after);
 }
 
-/* To the linear address in RCX; the flags are in v->fl. */
-static void branch_indirect(struct tr *t)
+static void way_set_rip(struct tr *t, u64 rip)
+{
+	emit_mov_imm(&t->e, JIT_S1, rip);
+	emit_store(&t->e, JIT_S1, rm_v(V(rip)));
+}
+
+/*
+ * To the linear address in RCX; the flags are in v->fl. RSP has been moved up
+ * by popped: if the address is not canonical that is undone, and the
+ * interpreter raises the fault. (What is in the map is canonical.)
+ */
+static void branch_indirect(struct tr *t, s32 popped)
 {
 	struct emit *e = &t->e;
-	u8 *attention, *other, *stale, *miss;
+	u8 *attention, *other, *stale, *miss, *bad;
 
 	emit_op(e, (struct opc){.code = 0x8b}, JIT_S2, rm_v(V(attention)));
 	emit_rr(e, 0x85, false, JIT_S2, JIT_S2);
@@ -154,7 +164,21 @@ static void branch_indirect(struct tr *t)
 	emit_patch32(attention, miss);
 	emit_patch32(other, miss);
 	emit_store(e, JIT_S1, rm_v(V(rip)));
+	emit_mov(e, JIT_S2, JIT_S1);
+	emit_op(e, (struct opc){.code = 0xc1, .w = 1}, 4, rm_reg(JIT_S2));
+	emit_u8(e, 16); /* SHL */
+	emit_op(e, (struct opc){.code = 0xc1, .w = 1}, 7, rm_reg(JIT_S2));
+	emit_u8(e, 16); /* SAR */
+	emit_rr(e, 0x39, true, JIT_S1, JIT_S2);
+	bad = emit_jcc(e, 5);
 	emit_jmp_to(e, t->j->exit_look);
+	if (e->full)
+		return;
+	emit_patch32(bad, e->p);
+	if (popped)
+		emit_lea(e, JIT_SP, rm_mem(JIT_SP, -popped), true);
+	way_set_rip(t, t->x->rip);
+	emit_jmp_to(e, t->j->exit_interp);
 }
 
 void tr_ret(struct tr *t)
@@ -169,7 +193,7 @@ void tr_ret(struct tr *t)
 	tr_access(t, 8, false);
 	emit_load(&t->e, JIT_S1, rm_mem(JIT_S1, 0));
 	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, pop), true);
-	branch_indirect(t);
+	branch_indirect(t, pop);
 }
 
 /* The target of an indirect branch in RCX. Flags are saved. */
@@ -192,7 +216,7 @@ void tr_jmp_ind(struct tr *t)
 	vec_store_all(t, &t->vec);
 	t->vec = vec_none;
 	branch_target(t);
-	branch_indirect(t);
+	branch_indirect(t, 0);
 }
 
 void tr_call_ind(struct tr *t)
@@ -203,7 +227,7 @@ void tr_call_ind(struct tr *t)
 	emit_store(&t->e, JIT_S1, rm_v(V(jit_tmp)));
 	branch_push_next(t);
 	emit_load(&t->e, JIT_S1, rm_v(V(jit_tmp)));
-	branch_indirect(t);
+	branch_indirect(t, -8);
 }
 
 void tr_interp(struct tr *t)
@@ -218,12 +242,6 @@ void tr_fall_off(struct tr *t)
 	t->vec = vec_none;
 	tr_way(t, emit_jmp(&t->e), WAY_LINK, t->u->rip + t->u->len,
 	       t->u->live_out);
-}
-
-static void way_set_rip(struct tr *t, u64 rip)
-{
-	emit_mov_imm(&t->e, JIT_S1, rip);
-	emit_store(&t->e, JIT_S1, rm_v(V(rip)));
 }
 
 static struct jit_link *way_new_link(struct tr *t, u64 rip, bool cross,

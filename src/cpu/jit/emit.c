@@ -101,6 +101,8 @@ void emit_op(struct emit *e, struct opc o, u8 reg, struct rm rm)
 	} else {
 		if (o.lock)
 			emit_u8(e, 0xf0);
+		if (o.word && o.pfx != 0x66)
+			emit_u8(e, 0x66);
 		if (o.pfx)
 			emit_u8(e, o.pfx);
 		emit_rex(e, &o, reg, &rm, r, x, b);

@@ -82,6 +82,7 @@ struct opc {
 	u8 code;
 	u8 map;  /* 0: one byte, 1: 0f, 2: 0f 38, 3: 0f 3a */
 	u8 pfx;  /* 0, 0x66, 0xf2, 0xf3 */
+	u8 word; /* 66 as well: 16-bit operands */
 	u8 w;    /* REX.W or VEX.W */
 	u8 lock; /* f0 */
 	u8 byte; /* 8-bit register operands: SPL..DIL need REX */

@@ -81,12 +81,13 @@ static struct opc plain_opc(const struct tr *t)
 	} else if (i->prefix & PFX_66) {
 		o.pfx = 0x66;
 	}
+	o.word = !vex && i->opsize == 2;
 	/* F2 and F3 mean something to these only; XACQUIRE is dropped. */
 	if (o.pfx == 0xf2 && !vex && i->op != OP_CRC32)
-		o.pfx = i->prefix & PFX_66 ? 0x66 : 0;
+		o.pfx = 0;
 	if (o.pfx == 0xf3 && !vex && i->op != OP_POPCNT && i->op != OP_LZCNT &&
 	    i->op != OP_TZCNT && i->op != OP_ADOX)
-		o.pfx = i->prefix & PFX_66 ? 0x66 : 0;
+		o.pfx = 0;
 	return o;
 }
 
