@@ -48,8 +48,6 @@ struct ioapic {
 	struct dev dev;
 	struct ioapic_regs r; /* dev.lock */
 	struct msi_sink out;
-	void (*changed)(void *arg, unsigned pin, u64 address, u32 data);
-	void *changed_arg;
 };
 
 static u64 ioapic_address(u64 rte)
@@ -84,27 +82,6 @@ static void ioapic_send(struct ioapic *a, unsigned pin)
 		a->r.redir[pin] |= RTE_REMOTE_IRR;
 	}
 	msi_send(&a->out, ioapic_address(rte), ioapic_data(rte));
-}
-
-static void ioapic_changed(struct ioapic *a, unsigned pin)
-{
-	u64 rte = a->r.redir[pin];
-
-	if (a->changed)
-		a->changed(a->changed_arg, pin, ioapic_address(rte),
-			   ioapic_data(rte));
-}
-
-void ioapic_watch(struct ioapic *a,
-		  void (*fn)(void *arg, unsigned pin, u64 address, u32 data),
-		  void *arg)
-{
-	pthread_mutex_lock(&a->dev.lock);
-	a->changed = fn;
-	a->changed_arg = arg;
-	for (unsigned i = 0; i < IOAPIC_PINS; i++)
-		ioapic_changed(a, i);
-	pthread_mutex_unlock(&a->dev.lock);
 }
 
 /* ---- pins ---- */
@@ -187,7 +164,6 @@ static void ioapic_write_redir(struct ioapic *a, unsigned n, u32 val)
 	if (!ioapic_is_level(rte))
 		rte &= ~RTE_REMOTE_IRR;
 	a->r.redir[pin] = rte;
-	ioapic_changed(a, pin);
 	if (ioapic_is_level(rte))
 		ioapic_send(a, pin);
 }
@@ -216,16 +192,8 @@ static void ioapic_reset(struct dev *d)
 	struct ioapic *a = (struct ioapic *)d;
 
 	a->r.index = a->r.id = 0;
-	for (unsigned i = 0; i < IOAPIC_PINS; i++) {
-		a->r.redir[i] = RTE_MASKED;
-		ioapic_changed(a, i);
-	}
-}
-
-static void ioapic_loaded(struct dev *d)
-{
 	for (unsigned i = 0; i < IOAPIC_PINS; i++)
-		ioapic_changed((struct ioapic *)d, i);
+		a->r.redir[i] = RTE_MASKED;
 }
 
 static const struct state_field ioapic_fields[] = {
@@ -266,7 +234,6 @@ static const struct dev_class ioapic_class = {
 	.read = ioapic_read,
 	.write = ioapic_write,
 	.reset = ioapic_reset,
-	.loaded = ioapic_loaded,
 };
 
 struct ioapic *ioapic_new(struct msi_sink out)

@@ -25,16 +25,6 @@ static inline struct dev *ioapic_dev(struct ioapic *a)
 /* The input of a pin. One driver a pin: see irq_or in irq/wire.h. */
 struct irq_line ioapic_line(struct ioapic *a, unsigned pin);
 
-/*
- * Told, with the lock held, whenever a redirection entry changes: the message
- * that the pin makes, masked or not. KVM with a split irqchip reports only
- * the EOIs of vectors it knows to be level-triggered from its routing table.
- * Called for every pin at once, before the guest runs, and after loading.
- */
-void ioapic_watch(struct ioapic *a,
-		  void (*fn)(void *arg, unsigned pin, u64 address, u32 data),
-		  void *arg);
-
 /* A local APIC ended a level-triggered vector. Any thread; the signature is
  * the one of apic_bus_new()'s callback. */
 void ioapic_eoi(void *ioapic, u8 vector);

@@ -12,8 +12,6 @@ struct fix {
 	unsigned n;
 	u64 address;
 	u32 data;
-	u64 watched[IOAPIC_PINS];
-	unsigned watches;
 };
 
 static void sink(void *arg, u64 address, u32 data)
@@ -23,14 +21,6 @@ static void sink(void *arg, u64 address, u32 data)
 	f->n++;
 	f->address = address;
 	f->data = data;
-}
-
-static void watch(void *arg, unsigned pin, u64 address, u32 data)
-{
-	struct fix *f = arg;
-
-	f->watches++;
-	f->watched[pin] = address << 32 | data;
 }
 
 static int setup(void **state)
@@ -146,18 +136,6 @@ static void test_level(void **state)
 	/* made an edge, the pin forgets what is not yet ended */
 	wr(f->a, 0x32, 0x12040);
 	assert_int_equal(rd(f->a, 0x32), 0x12040);
-}
-
-static void test_watch(void **state)
-{
-	struct fix *f = *state;
-
-	ioapic_watch(f->a, watch, f);
-	assert_int_equal(f->watches, 24);
-	wr(f->a, 0x33, 5u << 24);
-	wr(f->a, 0x32, 0x1a040);
-	assert_int_equal(f->watches, 26);
-	assert_true(f->watched[17] == 0xfee050000000c040ull);
 }
 
 /* ---- with real local APICs ---- */
@@ -303,7 +281,7 @@ int main(void)
 		T(test_registers),
 		T(test_edge),
 		T(test_level),
-		T(test_watch),
+
 		cmocka_unit_test(test_with_lapic),
 		cmocka_unit_test(test_level_threads),
 		T(test_generic),
