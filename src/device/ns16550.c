@@ -4,6 +4,10 @@
  * errors other than overrun, and time: a byte is sent the moment it is
  * written, and one that waits in the receive FIFO below its trigger level is
  * reported as a time-out at once.
+ *
+ * The far side minds RTS: what is typed before a system has opened the port
+ * waits, instead of being lost when the driver clears the FIFO. Software that
+ * never touches the modem control register gets input once it polls for it.
  */
 #include "device/ns16550.h"
 
@@ -32,6 +36,7 @@ enum {
 };
 enum {
 	LCR_DLAB = BIT(7),
+	MCR_RTS = BIT(1),
 	MCR_LOOP = BIT(4),
 };
 enum {
@@ -56,7 +61,12 @@ struct ns16550_regs {
 	u8 rbr;          /* what an empty receiver reads as */
 	u8 rx_len;
 	u8 rx[16];
+	u8 known;  /* KNOWN_* */
+	u8 pad[3]; /* zero */
 };
+
+/* What the guest has shown of itself since reset. */
+enum { KNOWN_POLLS = 1, KNOWN_MCR = 2 };
 
 struct ns16550 {
 	struct dev dev;
@@ -97,13 +107,26 @@ static void ns16550_update(struct ns16550 *u)
 
 /* ---- receiving ---- */
 
-static void ns16550_clear_rx(struct ns16550 *u)
+static bool ns16550_listens(const struct ns16550 *u)
 {
-	u->r.rx_len = 0;
-	if (u->stalled) {
+	if (u->r.known & KNOWN_MCR)
+		return (u->r.mcr & (MCR_RTS | MCR_LOOP)) == MCR_RTS;
+	return u->r.known & KNOWN_POLLS;
+}
+
+static void ns16550_resume(struct ns16550 *u)
+{
+	if (u->stalled && ns16550_listens(u) &&
+	    u->r.rx_len < ns16550_capacity(u)) {
 		u->stalled = false;
 		chr_input_ready(u->chr);
 	}
+}
+
+static void ns16550_clear_rx(struct ns16550 *u)
+{
+	u->r.rx_len = 0;
+	ns16550_resume(u);
 }
 
 static size_t ns16550_put(struct ns16550 *u, const u8 *buf, size_t n)
@@ -127,14 +150,14 @@ static u8 ns16550_get(struct ns16550 *u)
 	return u->r.rbr;
 }
 
-/* The loop's thread. While looped back, the line is cut: input waits. */
+/* The loop's thread. */
 static size_t ns16550_input(void *arg, const u8 *buf, size_t n)
 {
 	struct ns16550 *u = arg;
 	size_t took = 0;
 
 	pthread_mutex_lock(&u->dev.lock);
-	if (!(u->r.mcr & MCR_LOOP) && ns16550_capacity(u) > u->r.rx_len)
+	if (ns16550_listens(u) && ns16550_capacity(u) > u->r.rx_len)
 		took = ns16550_put(u, buf, n);
 	u->stalled = took < n;
 	ns16550_update(u);
@@ -188,10 +211,8 @@ static void ns16550_set_mcr(struct ns16550 *u, u8 val)
 		u->r.msr |= MSR_RI >> 4;
 	u->r.msr = (u->r.msr & MSR_DELTA) | now;
 	u->r.mcr = val & 0x1f;
-	if (!(val & MCR_LOOP) && u->stalled) {
-		u->stalled = false;
-		chr_input_ready(u->chr);
-	}
+	u->r.known |= KNOWN_MCR;
+	ns16550_resume(u);
 }
 
 static u8 ns16550_read_reg(struct ns16550 *u, u64 off)
@@ -214,6 +235,10 @@ static u8 ns16550_read_reg(struct ns16550 *u, u64 off)
 		val |= u->r.rx_len ? LSR_DR : 0;
 		val |= u->r.overrun ? LSR_OE : 0;
 		u->r.overrun = 0;
+		if (!(u->r.known & KNOWN_POLLS)) {
+			u->r.known |= KNOWN_POLLS;
+			ns16550_resume(u);
+		}
 		return val;
 	case 6:
 		val = u->r.msr;
@@ -308,6 +333,8 @@ static const struct state_field ns16550_fields[] = {
 	STATE(struct ns16550_regs, rbr, 1),
 	STATE(struct ns16550_regs, rx_len, 1),
 	STATE_ARRAY(struct ns16550_regs, rx, 1),
+	STATE(struct ns16550_regs, known, 1),
+	STATE_ARRAY(struct ns16550_regs, pad, 1),
 };
 
 static int ns16550_check(const void *regs, struct err *e)
@@ -318,7 +345,7 @@ static int ns16550_check(const void *regs, struct err *e)
 	if (r->rx_len > room)
 		return err_set(e, -EDOM, "ns16550: %u bytes in a FIFO of %u",
 			       r->rx_len, room);
-	if (r->ier & ~0x0f || r->mcr & ~0x1f)
+	if (r->ier & ~0x0f || r->mcr & ~0x1f || r->known > 3)
 		return err_set(e, -EDOM, "ns16550: reserved bits are set");
 	return 0;
 }

@@ -56,6 +56,7 @@ static int setup(void **state)
 	x->f.chr.ops = &fake_ops;
 	x->f.chr.room = fake_room;
 	x->u = ns16550_new(&x->f.chr, (struct irq_line){line_set, x, 4});
+	dev_io_ops.write(x->u, 4, 0x0b, 1);
 	x->f.ready = 0;
 	*state = x;
 	return 0;
@@ -220,6 +221,27 @@ static void test_loopback(void **state)
 	assert_int_equal(in(x, 6), 0xbb);
 }
 
+/* Typed before anybody listens: kept. */
+static void test_type_ahead(void **state)
+{
+	struct fix *x = *state;
+
+	out(x, 4, 0x01); /* DTR alone, as Linux has it until the port opens */
+	assert_int_equal(type(x, "early"), 0);
+	in(x, 5);
+	assert_int_equal(x->f.ready, 0);
+	out(x, 4, 0x03);
+	assert_int_equal(x->f.ready, 1);
+	assert_int_equal(type(x, "e"), 1);
+	dev_reset(ns16550_dev(x->u));
+	assert_int_equal(type(x, "p"), 0);
+	x->f.ready = 0;
+	assert_int_equal(in(x, 5), 0x60); /* polls, and knows no modem */
+	assert_int_equal(x->f.ready, 1);
+	assert_int_equal(type(x, "p"), 1);
+	assert_int_equal(in(x, 5), 0x61);
+}
+
 static void poke(void *arg, u64 random)
 {
 	char text[] = "the quick brown fox";
@@ -254,13 +276,10 @@ static void test_no_chr(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_output),
-		T(test_thre_interrupt),
-		T(test_input_plain),
-		T(test_input_fifo),
-		T(test_loopback),
-		T(test_generic),
-		cmocka_unit_test(test_no_chr),
+		T(test_output),      T(test_thre_interrupt),
+		T(test_input_plain), T(test_input_fifo),
+		T(test_loopback),    T(test_type_ahead),
+		T(test_generic),     cmocka_unit_test(test_no_chr),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
