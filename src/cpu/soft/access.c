@@ -6,6 +6,7 @@
  */
 #include "cpu/soft/access.h"
 
+#include "cpu/soft/exclusive.h"
 #include "cpu/soft/mmu.h"
 #include "mem/mem.h"
 
@@ -271,15 +272,14 @@ void soft_probe(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access)
 
 void *mmu_atomic_begin(struct soft_vcpu *v, gva_t lin, unsigned n)
 {
-	struct soft_engine *g = soft_engine_of(v);
 	u8 *buf = v->mmu->bounce;
 	struct mmu_span s;
 
 	mmu_span(v, lin, n, MMU_WRITE, false, &s);
 	mmu_watch(v, lin, n, true);
-	if (s.page[0].host && !s.page[0].readonly && !s.n[1])
+	if (s.page[0].host && !s.page[0].readonly && access_in_line(lin, n))
 		return s.page[0].host + s.off;
-	pthread_mutex_lock(&g->split);
+	soft_exclusive_begin(v);
 	mmu_page_read(v, &s.page[0], s.off, buf, s.n[0]);
 	if (s.n[1])
 		mmu_page_read(v, &s.page[1], 0, buf + s.n[0], s.n[1]);
@@ -297,7 +297,7 @@ void mmu_atomic_end(struct soft_vcpu *v, gva_t lin, unsigned n, void *p)
 		if (s.n[1])
 			mmu_page_write(v, &s.page[1], 0, (u8 *)p + s.n[0],
 				       s.n[1]);
-		pthread_mutex_unlock(&soft_engine_of(v)->split);
+		soft_exclusive_end(v);
 	} else if (s.page[0].code) {
 		soft_code_written(v, s.page[0].gpa + s.off, n);
 	}

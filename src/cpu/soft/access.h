@@ -140,11 +140,18 @@ static inline void *soft_host(struct soft_vcpu *v, gva_t lin, u64 n,
 /* Raises the fault that this access to n (at most PAGE_SIZE) bytes would. */
 void soft_probe(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access);
 
+/* Whether the bytes are in one of the host's cache lines. */
+static inline bool access_in_line(gva_t lin, unsigned n)
+{
+	return (lin & 63) + n <= 64;
+}
+
 /*
  * For LOCK and XCHG: a host pointer to n <= 16 bytes, readable and writable,
  * on which to run a host LOCK instruction; then end() with the same
- * arguments. Between the two nothing may fault. Across pages and on MMIO it
- * is a bounce buffer, made atomic against other vCPUs' begin/end only.
+ * arguments. Between the two nothing may fault. On MMIO and across cache lines,
+ * where the host may punish a LOCK, it is a bounce buffer, and no other vCPU
+ * runs meanwhile.
  */
 void *mmu_atomic_begin(struct soft_vcpu *v, gva_t lin, unsigned n);
 void mmu_atomic_end(struct soft_vcpu *v, gva_t lin, unsigned n, void *p);
@@ -154,7 +161,8 @@ static inline void *soft_atomic_begin(struct soft_vcpu *v, gva_t lin,
 {
 	struct tlb_entry *t = tlb_slot(v->tlb, lin);
 
-	if (tlb_hit(t->tag_write, lin, n) && t->tag_read == t->tag_write)
+	if (tlb_hit(t->tag_write, lin, n) && t->tag_read == t->tag_write &&
+	    access_in_line(lin, n))
 		return (void *)(lin + t->addend);
 	return mmu_atomic_begin(v, lin, n);
 }
@@ -164,7 +172,7 @@ static inline void soft_atomic_end(struct soft_vcpu *v, gva_t lin, unsigned n,
 {
 	struct tlb_entry *t = tlb_slot(v->tlb, lin);
 
-	if (!tlb_hit(t->tag_write, lin, n))
+	if (!tlb_hit(t->tag_write, lin, n) || !access_in_line(lin, n))
 		mmu_atomic_end(v, lin, n, p);
 }
 

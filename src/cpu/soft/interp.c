@@ -7,6 +7,7 @@
  */
 #include "cpu/soft/code.h"
 #include "cpu/soft/event.h"
+#include "cpu/soft/exclusive.h"
 #include "cpu/soft/int.h"
 
 static void interp_clear(struct soft_vcpu *v, u32 bits)
@@ -82,6 +83,10 @@ static int interp_attend(struct soft_vcpu *v)
 	if (a & ATTN_CODE) {
 		interp_clear(v, ATTN_CODE);
 		soft_code_answer(v);
+	}
+	if (a & ATTN_SYNC) {
+		interp_clear(v, ATTN_SYNC);
+		soft_exclusive_answer(v);
 	}
 	if (a & ATTN_MODE)
 		interp_clear(v, ATTN_MODE);

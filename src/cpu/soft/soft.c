@@ -113,7 +113,6 @@ static void soft_engine_free(struct engine *eg)
 	if (g->code)
 		code_world_free(g->code);
 	pthread_mutex_destroy(&g->lock);
-	pthread_mutex_destroy(&g->split);
 	free(g);
 }
 
@@ -140,7 +139,6 @@ static struct engine *soft_engine_new(const struct engine_config *c,
 	g->tsc_base = clock_tsc();
 	g->tsc_offset = -g->tsc_base;
 	pthread_mutex_init(&g->lock, NULL);
-	pthread_mutex_init(&g->split, NULL);
 	if (c->cpuid)
 		g->cpuid = *c->cpuid;
 	else

@@ -70,7 +70,7 @@ struct soft_engine {
 	struct code_world *code;
 	struct loop *loop; /* runs the APIC timers, on loop_thread */
 	pthread_t loop_thread;
-	pthread_mutex_t split; /* held by atomics across pages or on MMIO */
+	u32 exclusive; /* atomic; a vCPU runs alone (exclusive.c) */
 };
 
 struct soft_block;
@@ -96,8 +96,9 @@ struct soft_vcpu {
 	u64 code_key;  /* what entry points are tagged with (code.c) */
 	u64 fetch_key; /* the same in 64 bits, of which none comes twice */
 	u64 fetch_gen[2]; /* of translations for fetching, [CPL == 3] (tlb.c) */
-	struct soft_block *block;    /* under execution, or NULL */
-	u32 pauses;                  /* PAUSE instructions so far */
+	struct soft_block *block; /* under execution, or NULL */
+	u32 parked;               /* atomic; stands while another runs alone */
+	u32 pauses;               /* PAUSE instructions so far */
 	const struct insn *block_pc; /* next to run, where calls return */
 	u64 rmw[2]; /* copy of an operand that is not directly accessible */
 
