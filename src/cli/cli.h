@@ -15,7 +15,7 @@ struct cli_verb {
 enum {
 	CLI_EXIT_USAGE = 2,
 	CLI_EXIT_GUEST_DIED = 124, /* triple fault, or the engine gave up */
-	CLI_EXIT_FAILED = 125, /* sublet could not do it; a line says why */
+	CLI_EXIT_FAILED = 125,     /* sublet could not do it; a line says why */
 };
 
 extern const struct cli_verb cli_run, cli_image, cli_doctor;

@@ -51,7 +51,7 @@ struct engine_config {
 	/* What the guest is to see, where it has seen it before or will move;
 	 * NULL: all that this engine has here. Copied. */
 	const struct cpuid_model *cpuid;
-	bool nested;      /* show SVM/VMX to the guest */
+	bool nested; /* show SVM/VMX to the guest */
 	/* Soft engine: what translates hot code (cpu/jit), NULL: nothing; and
 	 * the size of its code cache for each vCPU, 0: the default. */
 	const struct soft_translator *translator;

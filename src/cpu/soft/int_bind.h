@@ -28,10 +28,11 @@ static inline unsigned int_size_index(unsigned size)
 }
 
 /* DO for each condition code */
-#define INT_CONDITIONS(DO)                                                  \
-	DO(0)                                                               \
-	DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) \
-		DO(12) DO(13) DO(14) DO(15)
+/* clang-format off */
+#define INT_CONDITIONS(DO)                                      \
+	DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)         \
+	DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15)
+/* clang-format on */
 
 /* Rows of tables: the handlers of one name for all sizes, and all kinds. */
 #define INT_SIZES(name)                            \
