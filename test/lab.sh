@@ -25,7 +25,7 @@ result() { # RC NAME
 	if [ "$1" = 0 ]; then echo "ok $2"; else echo "not ok $2"; fi
 }
 linux() { # CPUS
-	timeout 60 $B/sublet run --engine kvm --cpus $1 --memory 256M \
+	timeout 150 $B/sublet run --engine kvm --cpus $1 --memory 256M \
 		--kernel $LAB_KERNEL/vmlinux --initrd $tmp/initrd \
 		--append "console=ttyS0 quiet panic=-1" >$tmp/linux 2>&1 \
 		</dev/null
@@ -41,14 +41,14 @@ $B/sublet doctor >$tmp/out 2>&1
 grep -qi "kvm" $tmp/out; result $? "doctor speaks of KVM"
 test/guest.sh kvm 2
 test/guest.sh kvm 4 2>&1 | grep smp
-timeout 100 $B/vm/switch_test >$tmp/out 2>&1; rc=$?
+timeout 150 $B/vm/switch_test >$tmp/out 2>&1; rc=$?
 [ $rc = 0 ] || tail -40 $tmp/out
 result $rc "guests moved between engines"
 for n in 1 2 4; do linux $n; done
 EOF
 
 export tmp
-tools/lab --smp 2 --share . --share "$tmp" --timeout 170 -- \
+tools/lab --smp 2 --share . --share "$tmp" --timeout 500 -- \
 	"tmp=$tmp B=$B bash $tmp/inside" 2>"$tmp/err"
 rc=$?
 case $rc in

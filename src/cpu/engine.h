@@ -56,6 +56,11 @@ struct engine_config {
 	 * the size of its code cache for each vCPU, 0: the default. */
 	const struct soft_translator *translator;
 	u64 code_cache;
+	/* KVM: a ring of dirty pages for each vCPU, where there is one; costs
+	 * less than the bitmap if few pages of many are written. */
+	bool dirty_ring;
+	/* KVM: longest poll before a halted vCPU sleeps; 0: the host's. */
+	u32 halt_poll_ns;
 };
 
 /* Why vcpu_run() came back. */
@@ -127,6 +132,10 @@ struct engine_class {
 	int (*ioeventfd)(struct engine *g, gpa_t gpa, unsigned len, int fd,
 			 bool add);
 	int (*irqfd)(struct engine *g, int fd, u64 address, u32 data);
+	/* The paravirtual clock (kvmclock's system time) in ns, for snapshots:
+	 * set before the vCPUs' state is. NULL: it follows clock_ns(). */
+	int (*clock_get)(struct engine *g, u64 *ns);
+	int (*clock_set)(struct engine *g, u64 ns);
 };
 
 /* First member of each engine's own struct. */

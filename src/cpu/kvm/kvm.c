@@ -58,6 +58,19 @@ static void kvm_catch_kicks(void)
 	sigaction(KVM_KICK_SIGNAL, &sa, NULL);
 }
 
+/* Before the first vCPU. */
+static void kvm_want_ring(struct kvm_engine *k)
+{
+	static const u32 caps[] = {KVM_CAP_DIRTY_LOG_RING_ACQ_REL,
+				   KVM_CAP_DIRTY_LOG_RING};
+	u32 bytes = KVM_RING_ENTRIES * sizeof(struct kvm_dirty_gfn);
+
+	for (size_t i = 0; i < ARRAY_LEN(caps) && !k->ring_size; i++)
+		if (kvm_cap(k->fd, caps[i]) >= (int)bytes &&
+		    !kvm_enable_cap(k->fd, caps[i], bytes, 0))
+			k->ring_size = KVM_RING_ENTRIES;
+}
+
 /* What the VM is to be like, before it has a vCPU. */
 static int kvm_configure(struct kvm_engine *k, struct err *e)
 {
@@ -80,7 +93,28 @@ static int kvm_configure(struct kvm_engine *k, struct err *e)
 	/* MSRs that KVM does not know come to us, to be counted. */
 	kvm_enable_cap(k->fd, KVM_CAP_X86_USER_SPACE_MSR,
 		       KVM_MSR_EXIT_REASON_UNKNOWN, 0);
+	if (k->engine.config.halt_poll_ns)
+		kvm_enable_cap(k->fd, KVM_CAP_HALT_POLL,
+			       k->engine.config.halt_poll_ns, 0);
+	if (k->engine.config.dirty_ring)
+		kvm_want_ring(k);
 	return 0;
+}
+
+static int kvm_clock_get(struct engine *g, u64 *ns)
+{
+	struct kvm_clock_data c = {0};
+	int rc = kvm_ioctl(kvm_of(g)->fd, KVM_GET_CLOCK, &c);
+
+	*ns = c.clock;
+	return rc;
+}
+
+static int kvm_clock_set(struct engine *g, u64 ns)
+{
+	struct kvm_clock_data c = {.clock = ns};
+
+	return kvm_ioctl(kvm_of(g)->fd, KVM_SET_CLOCK, &c);
 }
 
 static void kvm_free(struct engine *g)
@@ -217,4 +251,6 @@ const struct engine_class kvm_engine = {
 	.nmi = kirq_nmi,
 	.ioeventfd = kirq_ioeventfd,
 	.irqfd = kirq_irqfd,
+	.clock_get = kvm_clock_get,
+	.clock_set = kvm_clock_set,
 };

@@ -21,6 +21,11 @@
 #define KVM_IOAPIC_PINS 24
 #define KVM_ROUTES      512 /* MSI routes, those of the pins included */
 
+#define KVM_RING_ENTRIES 4096 /* a power of two */
+
+/* A vCPU that was out of vcpu_run() for longer was paused. */
+#define KVM_PAUSE_NS 1000000000ull
+
 /* One row of the GSI routing table. GSIs below KVM_IOAPIC_PINS hold the
  * level-triggered messages of the I/O APIC, so that KVM reports their EOI;
  * the others belong to irqfds. */
@@ -44,6 +49,7 @@ struct kvm_vcpu {
 	_Atomic u32 request; /* KREQ_*; any thread sets, then kicks */
 	_Atomic int tid;     /* the thread in vcpu_run(), else 0 */
 	bool unfinished;     /* KVM has to complete the last exit's access */
+	u64 left;            /* clock_ns() at the end of vcpu_run() */
 	struct kvm_dirty_gfn *ring; /* NULL: no dirty ring */
 	u32 ring_next;
 };

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "cpu/kvm/kvm_priv.h"
 
 /* A handler's answer: run on, or give back this to vcpu_run()'s caller. */
@@ -268,6 +269,14 @@ static int krun_loop(struct kvm_vcpu *v)
 	}
 }
 
+/* Tells the guest's watchdogs that a jump of its clock is no lock-up. Fails
+ * where the guest does not use kvmclock. */
+static void krun_paused(struct kvm_vcpu *v)
+{
+	if (v->left && clock_ns() - v->left > KVM_PAUSE_NS)
+		kvm_ioctl(v->fd, KVM_KVMCLOCK_CTRL, NULL);
+}
+
 enum vcpu_exit krun(struct vcpu *vcpu)
 {
 	struct kvm_vcpu *v = (struct kvm_vcpu *)vcpu;
@@ -277,9 +286,11 @@ enum vcpu_exit krun(struct vcpu *vcpu)
 	sigemptyset(&kick);
 	sigaddset(&kick, KVM_KICK_SIGNAL);
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+	krun_paused(v);
 	atomic_store(&v->tid, (int)syscall(SYS_gettid));
 	rc = krun_loop(v);
 	atomic_store(&v->tid, 0);
+	v->left = clock_ns();
 	return (enum vcpu_exit)rc;
 }
 

@@ -44,6 +44,19 @@ RM(irq, "movw $0x1000+1f-rm_irq, 0x20*4\n movw $0, 0x20*4+2\n sti\n 0: hlt\n "
 	"jmp 0b\n"
 	"1: mov $0x77, %al\n out %al, $0x20\n iret")
 
+/* x2APIC on; each interrupt 0x20, 0x21 writes its vector to port 0x20 */
+RM(lapic, "movw $0x1000+2f-rm_lapic, 0x20*4\n movw $0, 0x20*4+2\n"
+	  "movw $0x1000+3f-rm_lapic, 0x21*4\n movw $0, 0x21*4+2\n"
+	  "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %ax\n wrmsr\n"
+	  "mov $0x80f, %ecx\n xor %edx, %edx\n mov $0x1ff, %eax\n wrmsr\n"
+	  "out %al, $0x21\n sti\n 0: hlt\n jmp 0b\n"
+	  "2: mov $0x20, %bl\n jmp 4f\n 3: mov $0x21, %bl\n"
+	  "4: mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n"
+	  "mov %bl, %al\n out %al, $0x20\n iret")
+RM(scribble, "xor %eax, %eax\n mov $0x2000, %di\n"
+	     "1: mov %di, %ds\n mov %al, 0\n add $0x100, %di\n"
+	     "cmp $0x9000, %di\n jne 1b\n out %al, $0x10\n 2: hlt\n jmp 2b")
+
 struct access {
 	u64 at, val;
 	unsigned len;
@@ -57,6 +70,7 @@ struct rig {
 	struct access log[32];
 	unsigned n, stop_after; /* kicks the vCPU after so many accesses */
 	int vector;             /* of the 8259, or -1 */
+	int ended;              /* vector of the last EOI, or -1 */
 };
 
 static void rig_log(struct rig *r, u64 at, u64 val, unsigned len, bool write)
@@ -101,8 +115,7 @@ static int rig_ack(void *m)
 
 static void rig_eoi(void *m, u8 vector)
 {
-	(void)m;
-	(void)vector;
+	((struct rig *)m)->ended = vector;
 }
 
 static const struct cpu_ops rig_ops = {
@@ -114,19 +127,20 @@ static const struct cpu_ops rig_ops = {
 	.eoi = rig_eoi,
 };
 
-static void rig_init(struct rig *r, const u8 *code, const u8 *end)
+static void rig_init(struct rig *r, const u8 *code, const u8 *end, bool ring)
 {
 	struct engine_config c = {
 		.mem = &r->mem,
 		.ops = &rig_ops,
 		.machine = r,
 		.cpus = 1,
+		.dirty_ring = ring,
 	};
 	struct cpu_state s;
 	struct err e = {0};
 
 	memset(r, 0, sizeof(*r));
-	r->vector = -1;
+	r->vector = r->ended = -1;
 	assert_int_equal(mem_init(&r->mem, RAM, &e), 0);
 	mem_add_slot(&r->mem, 0, 640 * KIB, 0, false, &e);
 	mem_add_slot(&r->mem, MIB, RAM - MIB, MIB, false, &e);
@@ -156,7 +170,7 @@ static void rig_fini(struct rig *r)
 
 #define RIG(r, name)  \
 	struct rig r; \
-	rig_init(&r, rm_##name, rm_##name##_end)
+	rig_init(&r, rm_##name, rm_##name##_end, false)
 
 static void rig_check(struct rig *r, unsigned i, u64 at, u64 val, unsigned len,
 		      bool write)
@@ -355,26 +369,122 @@ static void extint(void **state)
 	rig_fini(&r);
 }
 
-static void dirty_pages(void **state)
+static void dirty_collect(struct rig *r, unsigned long *seen)
+{
+	struct err e;
+
+	assert_int_equal(kvm_engine.dirty_sync(r->g, &e), 0);
+	mem_dirty_collect(&r->mem, seen);
+}
+
+/* The program writes pages 0x20 to 0x8f. */
+static void dirty_pages(bool ring)
 {
 	unsigned long seen[RAM / PAGE_SIZE / 64];
 	struct err e;
-	RIG(r, ports);
+	struct rig r;
 
-	(void)state;
+	rig_init(&r, rm_scribble, rm_scribble_end, ring);
+	if (ring && !kvm_of(r.g)->ring_size)
+		skip();
 	assert_int_equal(mem_dirty_start(&r.mem, &e), 0);
 	assert_int_equal(kvm_engine.dirty_start(r.g, &e), 0);
-	r.stop_after = 12;
+	r.stop_after = 1;
 	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
-	assert_int_equal(kvm_engine.dirty_sync(r.g, &e), 0);
-	mem_dirty_collect(&r.mem, seen);
+	dirty_collect(&r, seen);
 	/* KVM also calls a page dirty that it maps writable: the code. */
-	assert_int_equal(seen[0] & ~(1ul << 1), 1 << 2);
-	assert_int_equal(kvm_engine.dirty_sync(r.g, &e), 0);
-	mem_dirty_collect(&r.mem, seen);
+	assert_int_equal(seen[0] & ~2ul, ~0ul << 32);
+	assert_int_equal(seen[1], ~0ul);
+	assert_int_equal(seen[2], 0xffff);
+	dirty_collect(&r, seen);
 	assert_int_equal(seen[0], 0);
 	kvm_engine.dirty_stop(r.g);
 	mem_dirty_stop(&r.mem);
+	rig_fini(&r);
+}
+
+static void dirty_bitmap(void **state)
+{
+	(void)state;
+	dirty_pages(false);
+}
+
+static void dirty_ring(void **state)
+{
+	(void)state;
+	dirty_pages(true);
+}
+
+static void expect_vector(struct rig *r, u8 vector)
+{
+	r->n = 0;
+	r->stop_after = 1;
+	assert_int_equal(kvm_engine.vcpu_run(r->v), VCPU_EXIT_KICKED);
+	rig_check(r, 0, 0x20, vector, 1, true);
+}
+
+/* The KVM of a host without hardware for it loses ends of interrupts. */
+static void expect_ended(struct rig *r, int vector)
+{
+	if (!kself_test(kvm_of(r->g)->sys, NULL))
+		assert_int_equal(r->ended, vector);
+}
+
+static void messages(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK);
+	RIG(r, lapic);
+
+	(void)state;
+	r.stop_after = 1;
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+	kvm_engine.msi(r.g, LAPIC_BASE, 0x20);
+	expect_vector(&r, 0x20);
+	assert_int_equal(r.ended, -1);
+	/* level-triggered: the I/O APIC is told of the EOI */
+	for (int i = 0; i < 3; i++) {
+		r.ended = -1;
+		kvm_engine.msi(r.g, LAPIC_BASE, 0xc021);
+		expect_vector(&r, 0x21);
+		expect_ended(&r, 0x21);
+	}
+	assert_int_equal(kvm_engine.irqfd(r.g, fd, LAPIC_BASE, 0x20), 0);
+	eventfd_write(fd, 1);
+	expect_vector(&r, 0x20);
+	assert_int_equal(kvm_engine.irqfd(r.g, fd, LAPIC_BASE, 0x21), 0);
+	eventfd_write(fd, 1);
+	expect_vector(&r, 0x21);
+	assert_int_equal(kvm_engine.irqfd(r.g, fd, 0, 0), 0);
+	close(fd);
+	rig_fini(&r);
+}
+
+/* More messages than pins: the oldest make room, none is lost. */
+static void many_levels(void **state)
+{
+	RIG(r, lapic);
+
+	(void)state;
+	for (unsigned i = 0; i < 3 * KVM_IOAPIC_PINS; i++)
+		kvm_engine.msi(r.g, LAPIC_BASE, 0xc030 + i);
+	assert_int_equal(kvm_of(r.g)->nroutes, KVM_IOAPIC_PINS);
+	r.stop_after = 1;
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+	kvm_engine.msi(r.g, LAPIC_BASE, 0xc021);
+	expect_vector(&r, 0x21);
+	expect_ended(&r, 0x21);
+	rig_fini(&r);
+}
+
+static void clock_moves(void **state)
+{
+	u64 ns;
+	RIG(r, halt);
+
+	(void)state;
+	assert_int_equal(kvm_engine.clock_set(r.g, 5000000000000), 0);
+	assert_int_equal(kvm_engine.clock_get(r.g, &ns), 0);
+	assert_in_range(ns, 5000000000000, 5010000000000);
 	rig_fini(&r);
 }
 
@@ -421,7 +531,11 @@ int main(void)
 		cmocka_unit_test(shutdown_is_reported),
 		cmocka_unit_test(failure_is_reported),
 		cmocka_unit_test(extint),
-		cmocka_unit_test(dirty_pages),
+		cmocka_unit_test(dirty_bitmap),
+		cmocka_unit_test(dirty_ring),
+		cmocka_unit_test(messages),
+		cmocka_unit_test(many_levels),
+		cmocka_unit_test(clock_moves),
 		cmocka_unit_test(ioeventfd_takes_the_write),
 	};
 	void *none = NULL;
