@@ -458,7 +458,7 @@ static inline void mmu_install(struct soft_vcpu *v, gva_t lin,
 	}
 	if (access == MMU_WRITE)
 		mmu_mark_dirty(soft_mem(v), page->host);
-	tlb_fill(v, kind, lin, &e, global, w->size > PAGE_SIZE);
+	tlb_fill(v, kind, lin, &e, global, w->size);
 }
 
 bool mmu_translate(struct soft_vcpu *v, gva_t lin, enum mmu_access access,

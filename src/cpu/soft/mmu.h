@@ -52,7 +52,9 @@ struct mmu_exec {
 struct mmu_set {
 	struct mmu_tlb tlb[TLB_KINDS];
 	struct mmu_pde pde[MMU_WALKS];
-	u64 large; /* bit (lin >> 30) % 64: large pages are cached there */
+	u64 large[8];    /* filter: pieces of 2 and 4 MiB pages; tlb_hash() */
+	u64 giant[8];    /* filter: of 1 GiB pages, by lin >> 30 */
+	bool low_global; /* a global page in the lower half is cached */
 	struct mmu_exec exec; /* user code */
 	u64 used;             /* for LRU */
 	u16 pcid;
@@ -119,7 +121,7 @@ void mmu_revoke_wait(struct soft_vcpu *self, struct soft_vcpu *w);
 
 /* TLB internals (tlb.c) for mmu.c and revoke.c */
 void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
-	      const struct tlb_entry *e, bool global, bool large);
+	      const struct tlb_entry *e, bool global, u64 size);
 /* lin was translated for fetching. */
 void tlb_fetched(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 		 bool global, u64 size);

@@ -12,6 +12,22 @@
 #include "cpu/soft/access.h"
 #include "mem/mem.h"
 
+/* Filters of 512 bits, by a part of the linear address. */
+static unsigned tlb_hash(u64 n)
+{
+	return (n ^ n >> 9 ^ n >> 18) & 511;
+}
+
+static bool tlb_filter_has(const u64 filter[8], u64 n)
+{
+	return filter[tlb_hash(n) / 64] >> (tlb_hash(n) % 64) & 1;
+}
+
+static void tlb_filter_add(u64 filter[8], u64 n)
+{
+	filter[tlb_hash(n) / 64] |= BIT64(tlb_hash(n) % 64);
+}
+
 static void tlb_mark_dirty(struct mem *m, const struct tlb_entry *e)
 {
 	const u8 *host = (const u8 *)(e->tag_write + e->addend);
@@ -119,21 +135,13 @@ static void exec_update(struct soft_vcpu *v)
 	soft_code_rekey(v);
 }
 
-static unsigned exec_hash(gva_t lin)
-{
-	u64 n = lin >> 21;
-
-	return (n ^ n >> 9 ^ n >> 18) & 511;
-}
-
 void tlb_fetched(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 		 bool global, u64 size)
 {
 	struct mmu_exec *x =
 		kind == TLB_USER ? &v->mmu->set->exec : &v->mmu->exec;
-	unsigned n = exec_hash(lin);
 
-	x->region[n / 64] |= BIT64(n % 64);
+	tlb_filter_add(x->region, lin >> 21);
 	x->giant |= size > 4 * MIB;
 	x->local |= !global;
 }
@@ -141,10 +149,8 @@ void tlb_fetched(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 static void exec_invlpg(struct mmu_exec *x, gva_t lin)
 {
 	/* a 4 MiB page is two regions */
-	unsigned n = exec_hash(lin), k = exec_hash(lin ^ 2 * MIB);
-
-	if (x->giant || x->region[n / 64] >> (n % 64) & 1 ||
-	    x->region[k / 64] >> (k % 64) & 1)
+	if (x->giant || tlb_filter_has(x->region, lin >> 21) ||
+	    tlb_filter_has(x->region, (lin >> 21) ^ 1))
 		exec_expire(x);
 }
 
@@ -162,7 +168,9 @@ void tlb_set_flush(struct soft_vcpu *v, struct mmu_set *s)
 		tlb_flush(v, &s->tlb[k]);
 	tlb_flush_walks(s);
 	exec_expire(&s->exec);
-	s->large = 0;
+	memset(s->large, 0, sizeof(s->large));
+	memset(s->giant, 0, sizeof(s->giant));
+	s->low_global = false;
 	s->stale = false;
 }
 
@@ -179,7 +187,7 @@ static void tlb_set_flush_nonglobal(struct soft_vcpu *v, struct mmu_set *s)
 }
 
 void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
-	      const struct tlb_entry *e, bool global, bool large)
+	      const struct tlb_entry *e, bool global, u64 size)
 {
 	struct mmu_set *s = v->mmu->set;
 	struct mmu_tlb *t = &s->tlb[kind];
@@ -191,12 +199,16 @@ void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 		t->log[t->nlog++] = (u16)n;
 	else
 		t->nlog = MMU_LOG + 1;
-	if (global)
+	if (global) {
 		t->global[n / 64] |= BIT64(n % 64);
-	else
+		s->low_global |= !(lin >> 63);
+	} else {
 		t->global[n / 64] &= ~BIT64(n % 64);
-	if (large)
-		s->large |= BIT64((lin >> 30) % 64);
+	}
+	if (size > 4 * MIB)
+		tlb_filter_add(s->giant, lin >> 30);
+	else if (size > PAGE_SIZE)
+		tlb_filter_add(s->large, lin >> 21);
 }
 
 void tlb_drop_write(struct soft_vcpu *v, struct mmu_set *s, const u8 *host)
@@ -317,35 +329,45 @@ void mmu_cr3_changed(struct soft_vcpu *v, bool keep)
 	mmu_select(v);
 }
 
+/* Drops what of TLB t is in the same page of 2^shift bytes as lin. */
+static void tlb_drop_large(struct mem *m, struct mmu_tlb *t, gva_t lin,
+			   unsigned shift)
+{
+	for (unsigned i = 0; i < TLB_SIZE; i++)
+		if (tlb_page(&t->e[i]) >> shift == lin >> shift)
+			tlb_drop(m, &t->e[i]);
+}
+
 /* Drops lin in one set; a large page was cached in pieces, so all of them. */
 static void tlb_set_invlpg(struct soft_vcpu *v, struct mmu_set *s, gva_t lin)
 {
 	struct mem *m = soft_mem(v);
-	bool large = s->large >> ((lin >> 30) % 64) & 1;
+	unsigned shift = 0;
 
 	if (!s->live || s->stale)
 		return;
 	exec_invlpg(&s->exec, lin);
-	for (unsigned k = 0; k < TLB_KINDS; k++) {
-		if (!large) {
-			struct tlb_entry *e = tlb_slot(s->tlb[k].e, lin);
-
-			tlb_drop(m, e);
-			continue;
-		}
-		for (unsigned i = 0; i < TLB_SIZE; i++) {
-			struct tlb_entry *e = &s->tlb[k].e[i];
-
-			if (tlb_page(e) >> 30 == lin >> 30)
-				tlb_drop(m, e);
-		}
-	}
+	if (tlb_filter_has(s->giant, lin >> 30))
+		shift = 30;
+	else if (tlb_filter_has(s->large, lin >> 21) ||
+		 tlb_filter_has(s->large, (lin >> 21) ^ 1))
+		shift = 22; /* 4 MiB or, needlessly, two of 2 MiB */
+	for (unsigned k = 0; k < TLB_KINDS; k++)
+		if (shift)
+			tlb_drop_large(m, &s->tlb[k], lin, shift);
+		else
+			tlb_drop(m, tlb_slot(s->tlb[k].e, lin));
 }
 
 void mmu_invlpg(struct soft_vcpu *v, gva_t lin)
 {
-	for (unsigned i = 0; i < MMU_SETS; i++)
-		tlb_set_invlpg(v, &v->mmu->sets[i], lin);
+	/* of other PCIDs only what is global */
+	for (unsigned i = 0; i < MMU_SETS; i++) {
+		struct mmu_set *s = &v->mmu->sets[i];
+
+		if (s == v->mmu->set || lin >> 63 || s->low_global)
+			tlb_set_invlpg(v, s, lin);
+	}
 	tlb_flush_walks(v->mmu->set);
 	exec_invlpg(&v->mmu->exec, lin);
 	exec_update(v);
