@@ -13,6 +13,8 @@
  */
 #include "cpu/soft/mmu.h"
 
+#include <sched.h>
+
 #include "cpu/soft/access.h"
 #include "mem/mem.h"
 
@@ -75,6 +77,7 @@ static void mmu_answer_own(struct soft_vcpu *v)
 void mmu_revoke_wait(struct soft_vcpu *self, struct soft_vcpu *w)
 {
 	u32 req = __atomic_load_n(&w->flush_req, __ATOMIC_SEQ_CST);
+	unsigned spins = 0;
 
 	while (__atomic_load_n(&w->running, __ATOMIC_SEQ_CST)) {
 		u32 done = __atomic_load_n(&w->flush_done, __ATOMIC_SEQ_CST);
@@ -83,7 +86,11 @@ void mmu_revoke_wait(struct soft_vcpu *self, struct soft_vcpu *w)
 			return;
 		if (self)
 			mmu_answer_own(self);
-		__builtin_ia32_pause();
+		/* more vCPUs than host CPUs: let the other one run */
+		if (++spins % 256)
+			__builtin_ia32_pause();
+		else
+			sched_yield();
 	}
 }
 
