@@ -207,9 +207,9 @@ static unsigned sys_dr_number(struct soft_vcpu *v, const struct insn *i)
 {
 	unsigned n = i->reg;
 
+	sys_need_cpl0(v);
 	if (n > 7 || ((n == 4 || n == 5) && v->cr4 & CR4_DE))
 		soft_fault(v, VEC_UD);
-	sys_need_cpl0(v);
 	if (v->dr7 & BIT64(13)) {
 		v->dr6 |= BIT64(13);
 		soft_fault(v, VEC_DB);

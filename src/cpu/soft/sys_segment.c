@@ -52,7 +52,9 @@ static void sys_pop_sreg(struct soft_vcpu *v, const struct insn *i)
 	u16 sel;
 
 	stack_current(v, &s);
-	sel = (u16)stack_pop(v, &s, i->opsize);
+	/* Only the selector is read, however far the stack pointer moves. */
+	sel = (u16)stack_pop(v, &s, 2);
+	s.sp = (s.sp & ~s.mask) | ((s.sp + i->opsize - 2) & s.mask);
 	seg = seg_load_check(v, i->reg, sel);
 	stack_commit(v, &s);
 	seg_set(v, i->reg, &seg);
@@ -147,7 +149,7 @@ static void sys_lar_lsl(struct soft_vcpu *v, const struct insn *i, bool limit)
 		return;
 	}
 	sys_reg_set(v, i->reg, i->opsize,
-		    limit ? desc_limit(&d) : d.hi & 0x00f0ff00);
+		    limit ? desc_limit(&d) : d.hi & 0x00ffff00);
 	sys_set_zf(v, true);
 }
 
@@ -194,9 +196,6 @@ static void sys_arpl(struct soft_vcpu *v, const struct insn *i)
 
 	if (!soft_protected(v))
 		soft_fault(v, VEC_UD);
-	if (i->mem)
-		soft_probe(v, soft_lin(v, i->seg, soft_ea(v, i), 2, MMU_WRITE),
-			   2, MMU_WRITE);
 	dst = (u16)sys_rm_get(v, i, 2);
 	less = (dst & 3) < (src & 3);
 	if (less)
