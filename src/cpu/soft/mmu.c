@@ -88,6 +88,11 @@ void mmu_mode_changed(struct soft_vcpu *v)
 	mmu_cr3_changed(v, true);
 }
 
+/* Never hit: with alignment checks on, every access takes the slow path. */
+static const struct tlb_entry mmu_no_tlb[TLB_SIZE] = {
+	[0 ... TLB_SIZE - 1] = {TLB_NONE, TLB_NONE, TLB_NONE, 0},
+};
+
 void mmu_select(struct soft_vcpu *v)
 {
 	struct soft_mmu *m = v->mmu;
@@ -98,7 +103,8 @@ void mmu_select(struct soft_vcpu *v)
 		m->kind = TLB_SUPER_AC;
 	else
 		m->kind = TLB_SUPER;
-	v->tlb = m->set->tlb[m->kind].e;
+	v->tlb = v->mode & MODE_AC ? (struct tlb_entry *)mmu_no_tlb
+				   : m->set->tlb[m->kind].e;
 	v->tlb_sys = m->set->tlb[TLB_SUPER].e;
 }
 

@@ -284,6 +284,8 @@ void stack_current(struct soft_vcpu *v, struct soft_stack *s)
 static gva_t stack_lin(struct soft_vcpu *v, const struct soft_stack *s, u64 sp,
 		       unsigned size)
 {
+	if (v->mode & MODE_AC && s->cpl == 3 && sp & (size - 1))
+		soft_fault_err(v, VEC_AC, 0);
 	if (s->wide) {
 		if (!lin_canonical(sp) || !lin_canonical(sp + size - 1))
 			soft_fault_err(v, VEC_SS, s->error);
