@@ -126,6 +126,30 @@ simd_run_store(struct soft_vcpu *v, const struct insn *i, const struct thunk *t)
 		soft_st_bytes(v, lin, p, i->memsize);
 }
 
+/*
+ * VCVTPS2PH, a store that can raise exceptions: they come before those of the
+ * access, and nothing may be in memory then.
+ */
+static void simd_run_store_late(struct soft_vcpu *v, const struct insn *i,
+				const struct thunk *t)
+{
+	simd_call(v, t, simd_operand(v, t, 0, i->reg), v->simd->bounce,
+		  simd_operand(v, t, 2, i->vreg));
+	soft_st_bytes(v, simd_checked_lin(v, i, MMU_WRITE), v->simd->bounce,
+		      i->memsize);
+}
+
+static bool simd_stores_late(const struct op_row *r)
+{
+	return r->attr & OPA_STORE && r->attr & OPA_MXCSR;
+}
+
+static void avx_store_late(struct soft_vcpu *v, const struct insn *i)
+{
+	simd_enter_vex(v);
+	simd_run_store_late(v, i, i->aux);
+}
+
 #define SIMD_HANDLERS(name, enter)                                          \
 	static void name##_regs(struct soft_vcpu *v, const struct insn *i)  \
 	{                                                                   \
@@ -152,6 +176,8 @@ static void simd_run(struct soft_vcpu *v, const struct insn *i,
 {
 	if (!i->mem)
 		simd_run_regs(v, i, t);
+	else if (simd_stores_late(&op_rows[i->row]))
+		simd_run_store_late(v, i, t);
 	else if (op_rows[i->row].attr & OPA_STORE)
 		simd_run_store(v, i, t);
 	else
@@ -252,6 +278,8 @@ static insn_fn *simd_bind_thunk(struct soft_vcpu *v, struct insn *i,
 	i->aux = (void *)t;
 	if (r->attr & OPA_MMX)
 		return mmx_run;
+	if (i->mem && simd_stores_late(r))
+		return avx_store_late;
 	if (i->prefix & PFX_VEX)
 		return !i->mem               ? avx_regs
 		       : r->attr & OPA_STORE ? avx_store

@@ -215,11 +215,12 @@ static void gather_run(struct soft_vcpu *v, const struct insn *i)
 	mask = special_get(v, i->vreg);
 	dst = special_get(v, i->reg);
 	/* The first act: mask elements become all ones or zeros. */
-	for (unsigned k = 0; k < n; k++)
+	for (unsigned k = 0; k < i->opsize / g.data; k++)
 		memset(mask.b + k * g.data,
 		       special_masked(&mask, k, g.data) ? 0xff : 0, g.data);
-	memset(mask.b + n * g.data, 0, sizeof(mask.b) - n * g.data);
-	memset(dst.b + n * g.data, 0, sizeof(dst.b) - n * g.data);
+	memset(mask.b + i->opsize, 0, sizeof(mask.b) - i->opsize);
+	special_set(v, i->vreg, &mask);
+	memset(dst.b + i->opsize, 0, sizeof(dst.b) - i->opsize);
 	for (unsigned k = 0; k < n; k++) {
 		u64 off, x;
 
@@ -230,10 +231,11 @@ static void gather_run(struct soft_vcpu *v, const struct insn *i)
 			    g.data);
 		memcpy(dst.b + k * g.data, &x, g.data);
 		memset(mask.b + k * g.data, 0, g.data);
-		/* Only now, so that a fault on the first changes nothing. */
 		special_set(v, i->reg, &dst);
 		special_set(v, i->vreg, &mask);
 	}
+	memset(mask.b + n * g.data, 0, sizeof(mask.b) - n * g.data);
+	memset(dst.b + n * g.data, 0, sizeof(dst.b) - n * g.data);
 	special_set(v, i->reg, &dst);
 	special_set(v, i->vreg, &mask);
 }
