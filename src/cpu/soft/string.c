@@ -339,15 +339,25 @@ static bool string_rep(struct soft_vcpu *v, const struct insn *i, string_fn *fn,
 {
 	u64 count = v->gpr[REG_CX] & string_mask(i);
 	struct string s;
+	u16 fl = v->fl;
 
 	string_begin(v, i, &s);
+	/* ECX, written though it does not change; CPUs leave that out for
+	 * the two that have a fast form. */
+	if (!count && i->op != OP_MOVS && i->op != OP_STOS)
+		reg_set(v, REG_CX, i->adsize, 0);
 	while (count) {
+		/* Until it ends, faults and interrupts find the flags as they
+		 * were before the instruction (SDM volume 2, REP). */
+		v->fl = fl;
 		count -= fn(v, i, &s, count);
 		reg_set(v, REG_CX, i->adsize, count);
 		if (string_done(v, i, compares))
 			break;
-		if (count && __atomic_load_n(&v->attention, __ATOMIC_RELAXED))
+		if (count && __atomic_load_n(&v->attention, __ATOMIC_RELAXED)) {
+			v->fl = fl;
 			return false;
+		}
 	}
 	return true;
 }
@@ -357,9 +367,11 @@ static ALWAYS_INLINE void string_run(struct soft_vcpu *v, const struct insn *i,
 {
 	int_sync(v, i);
 	if (!string_rep(v, i, fn, compares)) {
+		v->rflags |= RFLAGS_RF; /* in the flags of what interrupts it */
 		int_uncount(v, i);
 		return;
 	}
+	v->rflags &= ~(u64)RFLAGS_RF;
 	NEXT();
 }
 
