@@ -239,6 +239,7 @@ static u8 decode_memsize(const struct decoder *d, const struct insn *i, u8 mem)
 	case MS_OP: return i->opsize;
 	case MS_V: return w ? 8 : z;
 	case MS_Y: return w ? 8 : 4;
+	case MS_Z: return MIN(i->opsize, 4);
 	case MS_L2: return i->opsize / 2;
 	case MS_L4: return i->opsize / 4;
 	case MS_L8: return i->opsize / 8;

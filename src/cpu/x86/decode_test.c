@@ -403,8 +403,9 @@ static unsigned zydis_reg(ZydisRegister r)
 /* Sizes where Zydis has another opinion: LEA, hints, areas, cache lines. */
 static bool zydis_memsize(const struct insn *i, const ZydisDecodedOperand *m)
 {
+	/* MOVSXD of 16 bits: the CPU reads no more. */
 	return i->memsize == 0 || op_rows[i->row].mem == MS_1 ||
-	       m->size / 8 == i->memsize;
+	       op_rows[i->row].mem == MS_Z || m->size / 8 == i->memsize;
 }
 
 static bool zydis_same_access(const struct insn *i,

@@ -230,7 +230,7 @@ enum op_mem {
 	MS_32,
 	MS_V,  /* 2, 4, 8, and not as opsize: CRC32 */
 	MS_Y,  /* 4, 8 by W */
-	MS_Z,  /* 2, 4 */
+	MS_Z,  /* 2 if opsize is, else 4: MOVSXD */
 	MS_L2, /* opsize / 2, / 4, / 8 */
 	MS_L4,
 	MS_L8,
