@@ -27,7 +27,8 @@ ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -pthread
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llzma -lzstd -lz -llz4
 VERSION := 0.1
 
-SRCS := $(filter-out %_test.c %_fuzz.c src/cli/main.c,\
+DIFF := $(filter-out %_test.c,$(wildcard src/cpu/soft/diff_*.c))
+SRCS := $(filter-out %_test.c %_fuzz.c src/cli/main.c $(DIFF),\
 	$(wildcard src/*/*.c src/*/*/*.c))
 OBJS := $(SRCS:src/%.c=$(B)/%.o)
 TESTS := $(patsubst src/%.c,$(B)/%,$(wildcard src/*/*_test.c src/*/*/*_test.c))
@@ -55,9 +56,10 @@ $(B)/gen/cpu/x86/opnames.def: tools/opnames $(wildcard src/cpu/x86/ops*.def)
 	@mkdir -p $(@D)
 	$(Q)tools/opnames $(filter %.def,$^) > $@.tmp && mv $@.tmp $@
 
+$(B)/cpu/soft/diff_test: $(DIFF:src/%.c=$(B)/%.o)
 $(B)/%_test: $(B)/%_test.o $(B)/libsublet.a
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka \
-		$(if $(wildcard /usr/include/Zydis/Zydis.h),-lZydis)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) \
+		$(LIBS) -lcmocka $(if $(wildcard /usr/include/Zydis/Zydis.h),-lZydis)
 
 # Guest programs for the tests: test/guest/x.c with test/guest/lib
 GUESTS := $(patsubst test/guest/%.c,$(B)/guest/%,$(wildcard test/guest/*.c))
@@ -85,7 +87,7 @@ run: setup
 
 test: setup-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs
-	@tools/run-tests $(TESTS) $(SYSTEM_TESTS)
+	@DIFF_CASES=2100000 tools/run-tests $(TESTS) $(SYSTEM_TESTS)
 
 test-unit: setup-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs
@@ -113,5 +115,5 @@ install: all
 clean:
 	rm -rf build build-san
 
--include $(OBJS:.o=.d) $(B)/cli/main.d $(TESTS:=.d)
+-include $(OBJS:.o=.d) $(B)/cli/main.d $(TESTS:=.d) $(DIFF:src/%.c=$(B)/%.d)
 .SECONDARY:
