@@ -4,8 +4,9 @@
  * on the real CPU and on the soft engine: registers, flags, vector and x87
  * state, memory and faults are equal bit for bit, undefined flags apart.
  *
- * diff_test [--seed N] [--cases N] [--row NAME] [--mode 16|32|64] [--forever]
- *	[--list] [--max N]; DIFF_CASES in the environment is --cases.
+ * diff_test [--seed N] [--cases N | --seconds N | --forever] [--row NAME]
+ *	[--mode 16|32|64] [--list] [--max N]; DIFF_CASES in the environment is
+ *--cases.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #include <sys/auxv.h> /* its elf.h has macros named like PF_W of x86.h */
 
 struct options {
-	u64 seed, cases;
+	u64 seed, cases, seconds;
 	const char *row;
 	int mode; /* enum decode_mode, or -1 */
 	bool forever, list;
@@ -495,6 +496,8 @@ static bool parse(struct options *o, int argc, char **argv)
 			o->seed = strtoull(v, NULL, 0), k++;
 		else if (!strcmp(a, "--cases"))
 			o->cases = strtoull(v, NULL, 0), k++;
+		else if (!strcmp(a, "--seconds"))
+			o->seconds = strtoull(v, NULL, 0), k++;
 		else if (!strcmp(a, "--row"))
 			o->row = v, k++;
 		else if (!strcmp(a, "--mode"))
@@ -526,6 +529,7 @@ int main(int argc, char **argv)
 		      .mode = -1,
 		      .max = 10}};
 	bool some;
+	u64 until;
 
 	if (!parse(&t.o, argc, argv)) {
 		fprintf(stderr,
@@ -540,6 +544,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	until = (u64)time(NULL) + t.o.seconds;
 	printf("seed %llu\n", (unsigned long long)t.o.seed);
 	t.gen = diff_gen_new(t.o.seed);
 	t.native = diff_native_new();
@@ -547,8 +552,9 @@ int main(int argc, char **argv)
 	t.count = calloc(op_row_count, sizeof(*t.count));
 	ASSERT(t.count);
 	do
-		some = run_round(&t, t.o.cases);
-	while (some && t.o.forever && !t.differ);
+		some = run_round(&t, t.o.seconds || t.o.forever ? 50000
+								: t.o.cases);
+	while (some && (t.o.forever ? !t.differ : (u64)time(NULL) < until));
 	if (t.hung)
 		printf("%llu cases did not end on the real CPU\n",
 		       (unsigned long long)t.hung);
