@@ -140,8 +140,8 @@ static void operand_image(struct diff_gen *g, struct diff_case *c, u64 lin)
 
 	diff_fill_xsave(&g->r, x);
 	memcpy(x + 512, &bv, 8);
-	if (diff_chance(&g->r, 16))
-		x[512 + diff_pick(&g->r, 24)] ^= 1u << diff_pick(&g->r, 8);
+	if (diff_chance(&g->r, 16)) /* XCOMP_BV, and what must be zero */
+		x[520 + diff_pick(&g->r, 16)] ^= 1u << diff_pick(&g->r, 8);
 	if (diff_chance(&g->r, 32))
 		x[24 + diff_pick(&g->r, 4)] = (u8)diff_rnd(&g->r);
 	diff_put(g, lin, x, sizeof(x));

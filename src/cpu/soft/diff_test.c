@@ -5,8 +5,8 @@
  * state, memory and faults are equal bit for bit, undefined flags apart.
  *
  * diff_test [--seed N] [--cases N | --seconds N | --forever] [--row NAME]
- *	[--mode 16|32|64] [--list] [--max N]; DIFF_CASES in the environment is
- *--cases.
+ *	[--mode 16|32|64] [--list] [--max N]
+ * DIFF_CASES in the environment is the default of --cases.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,14 +99,14 @@ static bool differ_sel(bool show, const char *what, u16 real, u16 soft)
 
 /*
  * Which bits of a register count: what is in the upper halves outside 64-bit
- * mode, and in those of counts and pointers that a REP with 32-bit addresses
- * had before a fault, is the CPU's.
+ * mode, and in those of counts and pointers where a REP with 32-bit addresses
+ * faults or has nothing to do, is the CPU's.
  */
 static u64 defined_bits(const struct diff_case *c, const struct diff_result *r,
 			unsigned reg)
 {
 	bool string = c->row->attr & OPA_STRING && c->insn.adsize == 4 &&
-		      r->vector != DIFF_NO_FAULT;
+		      (r->vector != DIFF_NO_FAULT || !(u32)c->in.gpr[REG_CX]);
 
 	if (r->r.cs != DIFF_CS64 && reg < 8)
 		return 0xffffffff;
@@ -533,8 +533,8 @@ int main(int argc, char **argv)
 
 	if (!parse(&t.o, argc, argv)) {
 		fprintf(stderr,
-			"usage: %s [--seed N] [--cases N] [--row NAME] "
-			"[--mode 16|32|64] [--max N] [--forever] "
+			"usage: %s [--seed N] [--cases N] [--seconds N] "
+			"[--row NAME] [--mode 16|32|64] [--max N] [--forever] "
 			"[--list]\n",
 			argv[0]);
 		return 2;
