@@ -37,6 +37,9 @@ linux() { # CPUS
 timeout 60 $B/cpu/kvm/kvm_test >$tmp/out 2>&1; rc=$?
 [ $rc = 0 ] || tail -40 $tmp/out
 result $rc "KVM engine's unit tests"
+timeout 60 $B/vm/sched_test >$tmp/out 2>&1; rc=$?
+[ $rc = 0 ] || tail -40 $tmp/out
+result $rc "CPU affinity, quota, core scheduling"
 $B/sublet doctor >$tmp/out 2>&1
 grep -qi "kvm" $tmp/out; result $? "doctor speaks of KVM"
 test/guest.sh kvm 2

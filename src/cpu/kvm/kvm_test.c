@@ -19,7 +19,7 @@
 #include "cpu/x86/x86.h"
 
 #define CODE 0x1000
-#define RAM  (4 * MIB)
+#define RAM  (32 * MIB)
 
 /* Guest code: rm_NAME to rm_NAME_end, loaded at CODE. */
 #define RM(name, text)                                                \
@@ -56,6 +56,11 @@ RM(lapic, "movw $0x1000+2f-rm_lapic, 0x20*4\n movw $0, 0x20*4+2\n"
 RM(scribble, "xor %eax, %eax\n mov $0x2000, %di\n"
 	     "1: mov %di, %ds\n mov %al, 0\n add $0x100, %di\n"
 	     "cmp $0x9000, %di\n jne 1b\n out %al, $0x10\n 2: hlt\n jmp 2b")
+
+/* In flat 32-bit mode: more pages than a dirty ring holds */
+RM(pages, ".code32\n mov $0x200000, %edi\n 1: mov %eax, (%edi)\n"
+	  "add $0x1000, %edi\n cmp $0x1e00000, %edi\n jne 1b\n"
+	  "out %al, $0x10\n 2: hlt\n jmp 2b")
 
 struct access {
 	u64 at, val;
@@ -415,6 +420,44 @@ static void dirty_ring(void **state)
 	dirty_pages(true);
 }
 
+static void rig_flat(struct rig *r)
+{
+	struct cpu_state s = rig_state(r);
+	struct err e;
+
+	s.cr0 |= CR0_PE;
+	for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+		s.seg[i] = (struct seg_state){
+			.limit = ~0u,
+			.sel = i == SEG_CS ? 8 : 16,
+			.attr = i == SEG_CS ? 0xc09b : 0xc093,
+		};
+	assert_int_equal(kvm_engine.vcpu_set(r->v, &s, &e), 0);
+}
+
+static void dirty_ring_fills_up(void **state)
+{
+	static unsigned long seen[RAM / PAGE_SIZE / 64];
+	struct err e;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, rm_pages, rm_pages_end, true);
+	/* A KVM without hardware also forgets pages. */
+	if (!kvm_of(r.g)->ring_size || kself_test(kvm_of(r.g)->sys, NULL))
+		skip();
+	rig_flat(&r);
+	assert_int_equal(mem_dirty_start(&r.mem, &e), 0);
+	assert_int_equal(kvm_engine.dirty_start(r.g, &e), 0);
+	r.stop_after = 1;
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+	assert_true(r.v->stat[VCPU_STAT_EXIT_RING] > 0);
+	dirty_collect(&r, seen);
+	for (unsigned page = 0x200; page < 0x1e00; page++)
+		assert_true(seen[page / 64] >> page % 64 & 1);
+	rig_fini(&r);
+}
+
 static void expect_vector(struct rig *r, u8 vector)
 {
 	r->n = 0;
@@ -533,6 +576,7 @@ int main(void)
 		cmocka_unit_test(extint),
 		cmocka_unit_test(dirty_bitmap),
 		cmocka_unit_test(dirty_ring),
+		cmocka_unit_test(dirty_ring_fills_up),
 		cmocka_unit_test(messages),
 		cmocka_unit_test(many_levels),
 		cmocka_unit_test(clock_moves),
