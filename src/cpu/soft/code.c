@@ -112,52 +112,29 @@ static u64 code_head(const struct soft_block *b)
 	return MIN(b->len, PAGE_SIZE - (b->at & PAGE_MASK));
 }
 
-static void code_page_count(struct soft_code *c, struct code_page *p)
+/* After blocks of p were dropped: links to them, and the granules. */
+static void code_page_sweep(struct soft_code *c, struct code_page *p)
 {
 	p->granules = code_jit_granules(c, p->page);
-	for (struct soft_block *b = p->blocks; b; b = b->page_next)
+	for (struct soft_block *b = p->blocks; b; b = b->page_next) {
 		p->granules |= code_granules(b->at & PAGE_MASK, code_head(b));
+		for (unsigned i = 0; i < 2; i++)
+			if (b->link[i] && b->link[i]->dropped)
+				b->link[i] = NULL;
+	}
 	for (struct soft_block *b = p->crossing; b; b = b->cross_next)
 		p->granules |= code_granules(0, b->len - code_head(b));
 }
 
-static void code_unlink_page(struct soft_code *c, struct code_page *p,
-			     struct soft_block *b)
+/* Nobody finds b any more, and if it runs it stops. */
+static void code_kill(struct soft_vcpu *v, struct soft_block *b)
 {
-	struct soft_block **at = &p->blocks;
-
-	while (*at != b)
-		at = &(*at)->page_next;
-	*at = b->page_next;
-	for (struct soft_block *o = p->blocks; o; o = o->page_next)
-		for (unsigned i = 0; i < 2; i++)
-			if (o->link[i] == b)
-				o->link[i] = NULL;
-	code_page_count(c, p);
-}
-
-static void code_unlink_cross(struct soft_code *c, struct code_page *p,
-			      struct soft_block *b)
-{
-	struct soft_block **at = &p->crossing;
-
-	while (*at != b)
-		at = &(*at)->cross_next;
-	*at = b->cross_next;
-	code_page_count(c, p);
-}
-
-static void code_drop(struct soft_vcpu *v, struct soft_block *b)
-{
-	struct soft_code *c = v->code;
-	struct soft_block **at = &c->hash[code_hash(b->at, b->key & BLOCK_KEY)];
+	struct soft_block **at =
+		&v->code->hash[code_hash(b->at, b->key & BLOCK_KEY)];
 
 	while (*at != b)
 		at = &(*at)->hash_next;
 	*at = b->hash_next;
-	code_unlink_page(c, code_page_find(c, b->at >> PAGE_SHIFT), b);
-	if (b->key & BLOCK_CROSS)
-		code_unlink_cross(c, code_page_find(c, b->page2), b);
 	b->link[0] = b->link[1] = NULL;
 	for (unsigned i = 0; i < b->slots; i++)
 		b->insn[i].fn = int_dropped;
@@ -165,28 +142,70 @@ static void code_drop(struct soft_vcpu *v, struct soft_block *b)
 	v->vcpu.stat[VCPU_STAT_SMC]++;
 }
 
-/* Drops the blocks of p that have a byte in [off, off + n) of it. */
+/* Takes b out of the page that it begins in, and out of that it ends in. */
+static void code_leave_first(struct soft_code *c, struct soft_block *b)
+{
+	struct code_page *p = code_page_find(c, b->at >> PAGE_SHIFT);
+	struct soft_block **at = &p->blocks;
+
+	while (*at != b)
+		at = &(*at)->page_next;
+	*at = b->page_next;
+	code_page_sweep(c, p);
+}
+
+static void code_leave_second(struct soft_code *c, struct soft_block *b)
+{
+	struct code_page *p = code_page_find(c, b->page2);
+	struct soft_block **at = &p->crossing;
+
+	while (*at != b)
+		at = &(*at)->cross_next;
+	*at = b->cross_next;
+	code_page_sweep(c, p);
+}
+
+/* An instruction that crosses pages. */
+static void code_drop_cross(struct soft_vcpu *v, struct soft_block *b)
+{
+	code_kill(v, b);
+	code_leave_first(v->code, b);
+	code_leave_second(v->code, b);
+}
+
+/*
+ * Drops the blocks of p that have a byte in [off, off + n) of it; in one pass,
+ * for there may be as many as bytes.
+ */
 static void code_page_written(struct soft_vcpu *v, struct code_page *p, u64 off,
 			      u64 n)
 {
-	struct soft_block *b, *next;
+	struct soft_block **at, *b;
 
-	if (v->jit) {
+	if (v->jit)
 		v->jit_ops->written(v, p->page, off, n);
-		code_page_count(v->code, p);
-	}
-	for (b = p->blocks; b; b = next) {
+	for (at = &p->blocks; (b = *at);) {
 		u64 from = b->at & PAGE_MASK;
 
-		next = b->page_next;
-		if (from < off + n && off < from + code_head(b))
-			code_drop(v, b);
+		if (from >= off + n || off >= from + code_head(b)) {
+			at = &b->page_next;
+			continue;
+		}
+		*at = b->page_next;
+		code_kill(v, b);
+		if (b->key & BLOCK_CROSS)
+			code_leave_second(v->code, b);
 	}
-	for (b = p->crossing; b; b = next) {
-		next = b->cross_next;
-		if (off < b->len - code_head(b))
-			code_drop(v, b);
+	for (at = &p->crossing; (b = *at);) {
+		if (off >= b->len - code_head(b)) {
+			at = &b->cross_next;
+			continue;
+		}
+		*at = b->cross_next;
+		code_kill(v, b);
+		code_leave_first(v->code, b);
 	}
+	code_page_sweep(v->code, p);
 }
 
 static void code_page_free(struct soft_code *c, struct code_page *p)
@@ -244,12 +263,19 @@ void soft_code_written(struct soft_vcpu *v, gpa_t gpa, u64 len)
 static void code_posted(struct soft_vcpu *v, const struct code_post *post)
 {
 	struct code_page *p = code_page_find(v->code, post->page);
+	u64 left;
 
 	if (!p)
 		return;
-	for (unsigned g = 0; g < 64; g++)
-		if (post->granules & p->granules & BIT64(g))
-			code_page_written(v, p, g * 64, 64);
+	left = post->granules & p->granules;
+	while (left) {
+		unsigned from = (unsigned)__builtin_ctzll(left);
+		u64 run = ~(left >> from);
+		unsigned n = run ? (unsigned)__builtin_ctzll(run) : 64;
+
+		code_page_written(v, p, from * 64, n * 64);
+		left &= n < 64 ? ~(((1ull << n) - 1) << from) : 0;
+	}
 	if (!p->granules)
 		code_page_free(v->code, p);
 }
@@ -407,7 +433,7 @@ struct soft_block *code_lookup(struct soft_vcpu *v, bool single)
 		return block_volatile(v, lin, key);
 	b = code_find(v->code, (u64)(host - v->code->mem->base), key);
 	if (b && (b->key & BLOCK_CROSS) && !code_cross_valid(v, b, lin)) {
-		code_drop(v, b);
+		code_drop_cross(v, b);
 		b = NULL;
 	}
 	if (!b)
