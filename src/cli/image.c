@@ -111,40 +111,24 @@ static int image_lock(const char *root, struct err *e)
 	return fd;
 }
 
-/* The child: sh runs the recipe that it reads from a pipe as its script. */
-NORETURN static void image_run_script(int script, const char *out,
+/* The child: sh runs the script. */
+NORETURN static void image_run_script(const char *script, const char *out,
 				      const char *tmp)
 {
+	int null = open("/dev/null", O_RDWR);
 	sigset_t none;
 
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setenv("OUT", out, 1);
 	setenv("TMP", tmp, 1);
-	dup2(script, 3);
-	if (open("/dev/null", O_RDONLY) >= 0) {
-		dup2(STDERR_FILENO, STDOUT_FILENO);
-		execl("/bin/sh", "sh", "/dev/fd/3", NULL);
-	}
+	dup2(null, STDIN_FILENO);
+	dup2(STDERR_FILENO, STDOUT_FILENO);
+	closefrom(STDERR_FILENO + 1);
+	execl("/bin/sh", "sh", "-c", script, NULL);
 	_exit(127);
-}
-
-/* An unlinked file with the whole script, at its start. */
-static int image_script(const struct recipe *r, struct err *e)
-{
-	FILE *f = tmpfile();
-	int fd;
-
-	if (!f)
-		return err_errno(e, -errno, "cannot make a temporary file");
-	fputs(recipe_common, f);
-	fputs(r->script, f);
-	fflush(f);
-	rewind(f);
-	fd = dup(fileno(f));
-	fclose(f);
-	lseek(fd, 0, SEEK_SET);
-	return fd;
 }
 
 /*
@@ -174,12 +158,12 @@ static int image_cook(const struct recipe *r, const char *out, const char *tmp,
 		      struct err *e)
 {
 	sigset_t signals, old;
-	int script, status;
+	char *script;
+	int status;
 	pid_t pid;
 
-	script = image_script(r, e);
-	if (script < 0)
-		return script;
+	if (asprintf(&script, "%s%s", recipe_common, r->script) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);
@@ -187,12 +171,9 @@ static int image_cook(const struct recipe *r, const char *out, const char *tmp,
 	sigaddset(&signals, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &signals, &old);
 	pid = fork();
-	if (pid == 0) {
-		setpgid(0, 0);
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (pid == 0)
 		image_run_script(script, out, tmp);
-	}
-	close(script);
+	free(script);
 	status = pid < 0 ? -1 : image_wait(pid, &signals);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	if (pid < 0)
