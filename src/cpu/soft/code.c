@@ -77,12 +77,19 @@ void code_flush(struct soft_code *c)
 	c->flushes++;
 }
 
-void soft_code_rekey(struct soft_vcpu *v)
+/* Whether code is found by its linear address alone: entries and links. */
+static bool code_flat(const struct soft_vcpu *v)
 {
 	const struct seg_state *cs = &v->seg[SEG_CS];
-	bool flat = (v->mode & MODE_CS64) ||
-		    (!cs->base && cs->limit == ~0u && (v->mode & MODE_PE) &&
-		     !(v->mode & MODE_VM86));
+
+	return (v->mode & MODE_CS64) ||
+	       (!cs->base && cs->limit == ~0u && (v->mode & MODE_PE) &&
+		!(v->mode & MODE_VM86));
+}
+
+void soft_code_rekey(struct soft_vcpu *v)
+{
+	bool flat = code_flat(v);
 	u64 gen = v->fetch_gen[v->cpl == 3];
 	u64 key = (v->mode & (MODE_CS64 | MODE_CS32)) |
 		  (v->mode & MODE_CPL3 ? 4 : 0);
@@ -386,6 +393,8 @@ static u32 code_block_key(const struct soft_vcpu *v, bool single)
 		key |= BLOCK_VEX;
 	if (single)
 		key |= BLOCK_SINGLE;
+	if (code_flat(v))
+		key |= BLOCK_FLAT; /* links are only of such */
 	return key;
 }
 

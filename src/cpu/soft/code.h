@@ -32,8 +32,10 @@ enum {
 	BLOCK_VEX = MODE_PE,   /* protected and not VM86: VEX is allowed */
 	BLOCK_SINGLE = BIT(8), /* one instruction, for the slow loop */
 	BLOCK_CROSS = BIT(9),
+	BLOCK_FLAT = BIT(10), /* RIP is linear, and no limit below the page */
 };
-#define BLOCK_KEY (BLOCK_CS64 | BLOCK_CS32 | BLOCK_VEX | BLOCK_SINGLE)
+#define BLOCK_KEY \
+	(BLOCK_CS64 | BLOCK_CS32 | BLOCK_VEX | BLOCK_SINGLE | BLOCK_FLAT)
 
 #define BLOCK_MAX_INSNS 64
 #define BLOCK_MAX_SLOTS (2 * BLOCK_MAX_INSNS + 1)
