@@ -284,23 +284,26 @@ static void out(struct storm *s, u16 port, u8 val)
 	pc_cpu_ops.pio_write(s->pc, port, val, 1);
 }
 
+/* What the serial port prints comes out, behind all that is still on its way
+ * from the storm. */
 static bool storm_prints(struct storm *s)
 {
+	static const char word[] = "still here\n";
 	char buf[4096];
-	ssize_t n;
+	size_t at = 0;
 
-	while (read(s->out[0], buf, sizeof(buf)) > 0)
-		;
-	usleep(20000);
-	while (read(s->out[0], buf, sizeof(buf)) > 0)
-		;
-	out(s, 0x3f8, 'o');
-	out(s, 0x3f8, 'k');
-	out(s, 0x3f8, '\n');
-	for (unsigned i = 0; i < 1000; i++, usleep(1000)) {
-		n = read(s->out[0], buf, sizeof(buf));
-		if (n > 0)
-			return n == 3 && !memcmp(buf, "ok\n", 3);
+	for (const char *p = word; *p; p++)
+		out(s, 0x3f8, (u8)*p);
+	for (unsigned i = 0; i < 10000; i++) {
+		ssize_t n = read(s->out[0], buf, sizeof(buf));
+
+		if (n <= 0)
+			usleep(1000);
+		for (ssize_t k = 0; k < n; k++) {
+			at = buf[k] == word[at] ? at + 1 : buf[k] == word[0];
+			if (!word[at])
+				return true;
+		}
 	}
 	return false;
 }
