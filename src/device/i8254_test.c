@@ -82,7 +82,15 @@ static u32 edges(struct fix *f)
 	return __atomic_load_n(&f->edges, __ATOMIC_SEQ_CST);
 }
 
-/* 1000 Hz, as an old kernel's tick; the machine may be busy: wide limits. */
+/* Waits until there were n edges; the machine may be busy. */
+static void await(struct fix *f, u32 n)
+{
+	for (unsigned i = 0; i < 10000 && edges(f) < n; i++)
+		usleep(1000);
+	assert_true(edges(f) >= n);
+}
+
+/* 1000 Hz, as an old kernel's tick: never too many, and they go on. */
 static void test_tick(void **state)
 {
 	static const u8 modes[] = {0x34, 0x36};
@@ -96,10 +104,10 @@ static void test_tick(void **state)
 		out(f, 0x40, 1193 & 0xff);
 		out(f, 0x40, 1193 >> 8);
 		assert_int_equal(edges(f), e0); /* not before its period */
-		usleep(60000);
+		await(f, e0 + 20);
 		out(f, 0x43, 0x30); /* another mode: no more edges */
 		want = (clock_ns() - t0) / MS;
-		assert_in_range(edges(f) - e0, want / 3, want + 1);
+		assert_in_range(edges(f) - e0, 20, want + 1);
 	}
 	f->edges = 0;
 	usleep(5000);
@@ -113,8 +121,8 @@ static void test_one_shot(void **state)
 	out(f, 0x43, 0x30); /* mode 0: OUT rises once and stays */
 	out(f, 0x40, 0);
 	out(f, 0x40, 4); /* 0.86 ms */
-	assert_int_equal(edges(f), 0);
-	usleep(20000);
+	await(f, 1);
+	usleep(5000);
 	assert_int_equal(edges(f), 1);
 	assert_true(f->level);
 	out(f, 0x43, 0xe2); /* read back the status only */
@@ -127,7 +135,8 @@ static void test_one_shot(void **state)
 	out(f, 0x43, 0x38); /* mode 4, one strobe */
 	out(f, 0x40, 100);
 	out(f, 0x40, 0);
-	usleep(20000);
+	await(f, 2);
+	usleep(5000);
 	assert_int_equal(edges(f), 2);
 }
 
@@ -213,13 +222,17 @@ static void test_latch(void **state)
 			assert_true((v >> 4 * k & 15) <= 9);
 		assert_true(v <= 0x5000);
 	}
-	/* low and high byte only */
-	out(f, 0x43, 0x50);
+	v = 0;
+	/* low and high byte only; a busy machine may need several tries */
+	out(f, 0x43, 0x54);
 	out(f, 0x41, 0x80);
 	assert_true(in(f, 0x41) <= 0x80);
-	out(f, 0x43, 0x60);
-	out(f, 0x41, 0xff);
-	assert_true(in(f, 0x41) >= 0xf0);
+	for (unsigned i = 0; i < 1000 && v < 0xfe; i++) {
+		out(f, 0x43, 0x64);
+		out(f, 0x41, 0xff);
+		v = in(f, 0x41);
+	}
+	assert_in_range(v, 0xfe, 0xff);
 }
 
 static void test_refresh(void **state)
@@ -247,9 +260,9 @@ static void test_storm(void **state)
 
 	out(f, 0x43, 0x14);
 	out(f, 0x40, 1);
-	usleep(20000);
+	await(f, 20);
 	out(f, 0x43, 0x30);
-	assert_in_range(edges(f), 1, (clock_ns() - t0) / 50000 + 1);
+	assert_in_range(edges(f), 20, (clock_ns() - t0) / 50000 + 1);
 }
 
 static void test_generic(void **state)
@@ -263,24 +276,42 @@ static void test_generic(void **state)
 	});
 }
 
-/* What is saved while it counts goes on counting from there. */
-static void test_resume(void **state)
+/* What is saved while it counts goes on counting from there. The time that
+ * the counter saw is known up to how long the steps took. */
+static bool resumes(struct fix *f)
 {
-	struct fix *f = *state;
+	u64 t[4], seen;
 	u16 v, w;
 	u8 *record;
 
 	out(f, 0x43, 0x34);
 	out(f, 0x40, 0);
 	out(f, 0x40, 0);
-	usleep(1000);
+	t[0] = clock_ns();
+	out(f, 0x43, 0x00);
 	v = in16(f, 0x40);
 	record = dev_test_save(i8254_dev(f->p));
+	t[1] = clock_ns();
 	usleep(20000);
+	t[2] = clock_ns();
 	dev_test_load(i8254_dev(f->p), record);
+	out(f, 0x43, 0x00);
 	w = in16(f, 0x40);
+	t[3] = clock_ns();
 	free(record);
-	assert_true((u16)(v - w) < 20000);
+	seen = t[1] - t[0] + t[3] - t[2];
+	if (seen > 15 * MS)
+		return false; /* too busy to tell */
+	assert_true((u16)(v - w) <= seen * I8254_HZ / 1000000000 + 2);
+	return true;
+}
+
+static void test_resume(void **state)
+{
+	for (unsigned i = 0; i < 100; i++)
+		if (resumes(*state))
+			return;
+	fail();
 }
 
 #define T(n) cmocka_unit_test_setup_teardown(n, setup, teardown)
