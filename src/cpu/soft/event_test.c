@@ -440,6 +440,17 @@ static void test_kvmclock(void **state)
 		next = mul_div(soft_tsc(r->v), 1000000000, clock_tsc_hz());
 		assert_in_range(ns, next - 5000000, next);
 	}
+	/* another monitor counted from elsewhere: the clock goes on there */
+	soft_engine.vcpu_get(r->vc, &r->s, NULL);
+	t.ns += 5000000000;
+	assert_true(mem_write(&r->mem, 0x100000, &t, sizeof(t)));
+	soft_engine.vcpu_set(r->vc, &r->s, NULL);
+	assert_true(mem_read(&r->mem, 0x100000, &t, sizeof(t)));
+	tsc = soft_tsc(r->v) - t.tsc;
+	tsc = t.shift < 0 ? tsc >> -t.shift : tsc << t.shift;
+	ns = t.ns + (u64)((unsigned __int128)tsc * t.mul >> 32);
+	next = mul_div(soft_tsc(r->v), 1000000000, clock_tsc_hz());
+	assert_in_range(ns, next + 4995000000, next + 5000000000);
 	/* the wall clock plus it is the time of day */
 	assert_true(msr_write(r->v, 0x4b564d00, 0x100100));
 	ns += (u64)(u32)rig_get(r, 0x100104) * 1000000000 +

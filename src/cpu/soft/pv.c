@@ -4,8 +4,8 @@
  * "Linux KVM Hypercall"): clocks, steal time, PV EOI, TLB flush by the
  * preempted flag, IPIs. Asynchronous page faults are not offered.
  *
- * The paravirtual clock is the boot processor's TSC in nanoseconds, one
- * straight line for all vCPUs, so it is stable and needs no further state.
+ * The paravirtual clock is the boot processor's TSC in nanoseconds plus a
+ * constant, one straight line for all vCPUs, so it is stable.
  */
 #include <sched.h>
 #include <time.h>
@@ -97,7 +97,8 @@ static u64 pv_clock_at_base(const struct soft_engine *g)
 	s8 shift;
 
 	pv_scale(g->tsc_hz, &mul, &shift);
-	return pv_apply_scale(g->tsc_base + g->tsc_offset, mul, shift);
+	return pv_apply_scale(g->tsc_base + g->tsc_offset, mul, shift) +
+	       g->clock_shift;
 }
 
 static u64 pv_clock_now(const struct soft_engine *g)
@@ -220,6 +221,30 @@ void pv_leave(struct soft_vcpu *v)
 		return;
 	pv_add_steal(v, st);
 	__atomic_store_n(&st->preempted, PV_PREEMPTED, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * The guest's clock goes on from where its structure says it was, whoever
+ * filled that in: another engine need not count from the TSC's zero.
+ */
+void pv_continue_clock(struct soft_vcpu *v, u64 tsc)
+{
+	struct soft_engine *g = soft_engine_of(v);
+	struct pv_time_info t;
+	u64 ns;
+
+	if (v->vcpu.id || !(v->msr.pv_system_time & 1) ||
+	    !mem_read(soft_mem(v), v->msr.pv_system_time & ~1ull, &t,
+		      sizeof(t)))
+		return;
+	if (!t.version || t.version & 1 || !t.tsc_to_system_mul ||
+	    t.tsc_shift > 31 || t.tsc_shift < -31 || tsc < t.tsc_timestamp)
+		return;
+	ns = t.system_time + pv_apply_scale(tsc - t.tsc_timestamp,
+					    t.tsc_to_system_mul, t.tsc_shift);
+	g->tsc_offset = v->tsc_offset;
+	g->clock_shift = 0;
+	g->clock_shift = ns - pv_clock_now(g);
 }
 
 void pv_loaded(struct soft_vcpu *v)

@@ -80,6 +80,7 @@ void pv_steal_tick(struct soft_vcpu *v);  /* now and then while it runs */
 void pv_enter(struct soft_vcpu *v);       /* vcpu_run() begins: steal time */
 void pv_leave(struct soft_vcpu *v);       /* it ends or halts: preempted */
 void pv_loaded(struct soft_vcpu *v);      /* state was set: refresh clocks */
+void pv_continue_clock(struct soft_vcpu *v, u64 tsc); /* before that */
 
 /* Whole state (vcpu_state.c); load: the lapic too. */
 void soft_load_state(struct soft_vcpu *v, const struct cpu_state *s);

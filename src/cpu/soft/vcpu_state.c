@@ -140,6 +140,7 @@ void soft_load_state(struct soft_vcpu *v, const struct cpu_state *s)
 	lapic_set_tsc(v->vcpu.lapic);
 	sys_apic_base_changed(v);
 	state_loaded(v, s->rflags);
+	pv_continue_clock(v, s->tsc);
 	pv_loaded(v);
 }
 
