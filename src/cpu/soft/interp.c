@@ -107,10 +107,21 @@ static enum vcpu_exit interp_stopped(struct soft_vcpu *v)
 	return v->stop == STOP_SHUTDOWN ? VCPU_EXIT_SHUTDOWN : VCPU_EXIT_ERROR;
 }
 
+/* The block at v->rip: where a short look does not find it, by a long one. */
+static struct soft_block *interp_find(struct soft_vcpu *v)
+{
+	const struct code_entry *e = code_slot(v, v->rip);
+
+	if (likely(e->tag == code_tag(v, v->rip) && lin_canonical(v->rip) &&
+		   !e->block->dropped))
+		return e->block;
+	return code_lookup(v, false);
+}
+
 /* From v->rip on, by the translator where the code is hot. */
 static void interp_go(struct soft_vcpu *v)
 {
-	struct soft_block *b = code_lookup(v, false);
+	struct soft_block *b = interp_find(v);
 	enum soft_jit_result r;
 
 	if (b->heat > 1)
@@ -123,7 +134,7 @@ static void interp_go(struct soft_vcpu *v)
 		}
 		if (r == JIT_RAN)
 			return;
-		b = code_lookup(v, false);
+		b = interp_find(v);
 		if (r == JIT_NONE)
 			b->heat = SOFT_HEAT_AGAIN;
 	}

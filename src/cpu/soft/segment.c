@@ -199,7 +199,6 @@ void soft_set_cs(struct soft_vcpu *v, const struct seg_state *cs, unsigned cpl,
 	v->cpl = (u8)cpl;
 	v->rip = rip;
 	soft_update_mode(v);
-	soft_attention(v, ATTN_MODE);
 }
 
 void soft_check_rip(struct soft_vcpu *v, const struct seg_state *cs, u64 rip,
