@@ -234,6 +234,20 @@ static inline int vdrv_get(struct vdrv_queue *q, u32 *len)
 	return (int)id;
 }
 
+/* Does the device want a kick for what was added since avail was old? */
+static inline bool vdrv_wants_kick(struct vdrv_queue *q, u16 old)
+{
+	u16 event;
+
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (q->packed) /* a descriptor event may be any: kick for it */
+		return vdrv_get16(q, q->device + 2) != 1;
+	if (!q->event_idx)
+		return !(vdrv_get16(q, q->device) & 1);
+	event = vdrv_get16(q, q->device + 4 + 8 * q->size);
+	return (u16)(q->avail - event - 1) < (u16)(q->avail - old);
+}
+
 /* Interrupt at the next used chain, or none. */
 static inline void vdrv_interrupts(struct vdrv_queue *q, bool on)
 {

@@ -95,7 +95,8 @@ struct vblk {
 	struct vthread thread;
 	char id[VBLK_ID_LEN];
 	struct disk_req *done, **last; /* ended, not given back. I/O thread */
-	struct virtq_chain chain;      /* I/O thread */
+	u32 full; /* queues left, kicks off, until a request of theirs ends */
+	struct virtq_chain chain; /* I/O thread */
 };
 
 static struct vblk *vblk_of(struct virtio *v)
@@ -136,8 +137,21 @@ static void vblk_finish(struct vblk *b, struct vblk_req *r)
 	free(r);
 }
 
+/* A queue that was full of requests is served again. */
+static void vblk_ended(struct vblk *b, u32 queues)
+{
+	for (unsigned q = 0; q < b->v.nqueues; q++) {
+		if (!(queues & BIT(q)))
+			continue;
+		virtio_signal(&b->v, q);
+		if (b->full & BIT(q))
+			virtio_kick(&b->v, q);
+	}
+	b->full &= ~queues;
+}
+
 /* Gives back what has ended. Ranges that follow may add to the list. */
-static u32 vblk_drain(struct vblk *b)
+static void vblk_drain(struct vblk *b)
 {
 	u32 queues = 0;
 
@@ -154,10 +168,7 @@ static u32 vblk_drain(struct vblk *b)
 		queues |= BIT(r->queue);
 		vblk_finish(b, r);
 	}
-	for (unsigned q = 0; q < b->v.nqueues; q++)
-		if (queues & BIT(q))
-			virtio_signal(&b->v, q);
-	return queues;
+	vblk_ended(b, queues);
 }
 
 /* I/O thread, with or without the lock: only puts it on the list. */
@@ -172,17 +183,12 @@ static void vblk_done(struct disk_req *d, int rc)
 	b->last = &d->next;
 }
 
-/* A queue that was full of requests is served again. */
 static void vblk_settled(void *arg)
 {
 	struct vblk *b = arg;
-	u32 queues;
 
 	pthread_mutex_lock(&b->v.dev.lock);
-	queues = vblk_drain(b);
-	for (unsigned q = 0; q < b->v.nqueues; q++)
-		if (queues & BIT(q) && !virtq_empty(virtio_q(&b->v, q)))
-			virtio_kick(&b->v, q);
+	vblk_drain(b);
 	disk_kick(b->disk);
 	pthread_mutex_unlock(&b->v.dev.lock);
 }
@@ -356,6 +362,8 @@ static void vblk_kick(struct virtio *v, unsigned queue)
 			vblk_request(b, queue, &b->chain);
 		}
 	} while (!vblk_full(b, queue) && budget && virtq_kicks(q, true));
+	if (vblk_full(b, queue))
+		b->full |= BIT(queue);
 	vblk_drain(b);
 	disk_kick(b->disk);
 	virtio_signal(v, queue);

@@ -381,6 +381,45 @@ static void test_many(void **state)
 	rig_free(r);
 }
 
+/*
+ * A ring full of requests, always, by a driver that kicks only when it is
+ * asked to: if the device forgot to ask, the requests would wait for ever.
+ */
+static void test_full_ring(void **state)
+{
+	static const u64 modes[] = {0, VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_PACKED,
+				    VIRTIO_F_RING_PACKED | VIRTIO_F_EVENT_IDX};
+
+	(void)state;
+	for (unsigned m = 0; m < ARRAY_LEN(modes); m++) {
+		struct rig *r = rig_new(false, 1);
+		struct vdrv_buf b[3] = {{r->head, 16, false},
+					{r->data, 512, true},
+					{r->status, 1, true}};
+		unsigned done = 0;
+		u32 len;
+
+		assert_true(vfn_negotiate(
+			&r->f, VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC |
+				       modes[m]));
+		vfn_queue(&r->f, 0, 4, &r->q[0]);
+		vfn_go(&r->f);
+		put_header(r, r->head, IN, 0);
+		while (done < 3000) {
+			u16 old = r->q[0].avail;
+
+			while (vdrv_add(&r->q[0], b, 3) >= 0)
+				;
+			if (vdrv_wants_kick(&r->q[0], old))
+				vfn_kick(&r->f, 0);
+			assert_int_not_equal(vdrv_wait(&r->q[0], &len, 5000),
+					     -1);
+			done++;
+		}
+		rig_free(r);
+	}
+}
+
 /* Interrupted by resets while requests are under way. */
 static void test_resets(void **state)
 {
@@ -433,6 +472,7 @@ int main(void)
 		cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_odd_framing),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_full_ring),
 		cmocka_unit_test(test_resets),
 		cmocka_unit_test(test_class),
 	};
