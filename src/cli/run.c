@@ -251,6 +251,12 @@ static int run_build(struct run *r, struct err *e)
 
 static void run_greet(struct run *r)
 {
+	const char *why = vm_engine_why(r->vm);
+
+	/* A command's error output is not ours to write to. */
+	if (*why && (r->raw || r->o.verbose))
+		fprintf(stderr, "sublet: %s engine (%s)\n", vm_engine(r->vm),
+			why);
 	if (!r->raw)
 		return;
 	fprintf(stderr, "sublet: %s runs on the %s engine; Ctrl-] q leaves\n",

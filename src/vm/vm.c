@@ -154,14 +154,11 @@ static int vm_make_engine(struct vm *vm, struct err *e)
 		.nested = vm->config.nested,
 		.translator = vm->config.interp_only ? NULL : &jit_translator,
 	};
-	struct err why = {{0}};
 	const struct engine_class *c;
 
-	c = engine_find(vm->config.engine, &why, e);
+	c = engine_find(vm->config.engine, &vm->why, e);
 	if (!c)
 		return -ENODEV;
-	if (why.text[0])
-		log_info("%s", why.text);
 	vm->engine = c->new (&ec, e);
 	if (!vm->engine)
 		return -ENODEV;
@@ -305,6 +302,11 @@ const char *vm_report(const struct vm *vm)
 const char *vm_engine(const struct vm *vm)
 {
 	return vm->engine->class->name;
+}
+
+const char *vm_engine_why(const struct vm *vm)
+{
+	return vm->why.text;
 }
 
 void vm_stop(struct vm *vm)

@@ -92,6 +92,8 @@ enum vm_end vm_run(struct vm *vm);
 int vm_exit_code(const struct vm *vm);      /* of VM_END_DEBUG_EXIT */
 const char *vm_report(const struct vm *vm); /* what happened; may be "" */
 const char *vm_engine(const struct vm *vm); /* name of the engine */
+/* Which engines were passed over and why; "" if none. */
+const char *vm_engine_why(const struct vm *vm);
 
 /* Any thread. */
 void vm_stop(struct vm *vm);

@@ -40,6 +40,7 @@ struct vm {
 	struct mem mem;
 	struct pc *pc;
 	struct engine *engine;
+	struct err why; /* other engines were passed over */
 	struct vm_cpu *cpus;
 	struct virtio *console; /* of the board; or NULL */
 	/* The gate is closed if paused, if something is wanted, or at the
