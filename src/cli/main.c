@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -98,7 +97,6 @@ int main(int argc, char **argv)
 {
 	const struct cli_verb *v;
 
-	signal(SIGPIPE, SIG_IGN);
 	if (argc < 2) {
 		main_usage(stderr);
 		return CLI_EXIT_USAGE;

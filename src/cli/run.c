@@ -160,6 +160,8 @@ static int run_watch_signals(struct run *r, struct err *e)
 	for (size_t i = 0; i < ARRAY_LEN(list); i++)
 		sigaddset(&set, list[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	/* Not in main(): what makes an image wants its SIGPIPE. */
+	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, run_alarm);
 	r->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (r->signals < 0)

@@ -24,10 +24,12 @@ static void vm_wanted(void *arg)
 
 void vm_request(struct vm *vm, u32 want)
 {
-	__atomic_or_fetch(&vm->want, want, __ATOMIC_SEQ_CST);
+	u32 was = __atomic_fetch_or(&vm->want, want, __ATOMIC_SEQ_CST);
+
 	__atomic_store_n(&vm->hold, 1, __ATOMIC_SEQ_CST);
 	vm_kick_all(vm);
-	loop_call(vm->loop, vm_wanted, vm);
+	if ((was & want) != want) /* else the loop knows already */
+		loop_call(vm->loop, vm_wanted, vm);
 }
 
 void vm_ended(struct vm *vm, enum vm_end end, int code, const char *report)
