@@ -20,6 +20,17 @@ EOF
 chmod +x "$tmp/root/init"
 (cd "$tmp/root" && find . | cpio -o -H newc --quiet) >"$tmp/initrd"
 
+# Another, whose /dev/kvm runs a guest of its own.
+gcc -O1 -static -o "$tmp/nested" test/nested.c
+cat >"$tmp/nested.init" <<'EOF'
+#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs dev /dev
+for m in irqbypass kvm ccp kvm-amd; do /bin/busybox insmod /m/$m.ko; done
+/nested
+/bin/busybox poweroff -f
+EOF
+chmod +x "$tmp/nested.init"
+
 cat >"$tmp/inside" <<'EOF'
 result() { # RC NAME
 	if [ "$1" = 0 ]; then echo "ok $2"; else echo "not ok $2"; fi
@@ -48,6 +59,25 @@ timeout 150 $B/vm/switch_test >$tmp/out 2>&1; rc=$?
 [ $rc = 0 ] || tail -40 $tmp/out
 result $rc "guests moved between engines"
 for n in 1 2 4; do linux $n; done
+nested() {
+	mkdir -p $tmp/n/bin $tmp/n/m $tmp/n/dev
+	cp $tmp/root/bin/busybox $tmp/n/bin/
+	cp $tmp/nested $tmp/n/
+	cp $tmp/nested.init $tmp/n/init
+	for m in irqbypass kvm ccp kvm-amd; do
+		cp $LAB_KERNEL/initrd.d/m/$m.ko $tmp/n/m/
+	done
+	(cd $tmp/n && find . | cpio -o -H newc --quiet) >$tmp/n.initrd
+	timeout 150 $B/sublet run --engine kvm --nested --memory 256M \
+		--kernel $LAB_KERNEL/vmlinux --initrd $tmp/n.initrd \
+		--append "console=ttyS0 quiet panic=-1" >$tmp/out 2>&1 \
+		</dev/null
+	grep -q "NESTED exit 2 port 10 value 42" $tmp/out
+	rc=$?
+	[ $rc = 0 ] || tail -30 $tmp/out
+	result $rc "a guest's own KVM runs a guest"
+}
+nested
 EOF
 
 export tmp
