@@ -368,7 +368,8 @@ static void moved(void **state)
 
 int main(int argc, char **argv)
 {
-	static char *const programs[] = {"boot", "exceptions", "paging"};
+	static char *const programs[] = {"boot", "exceptions", "paging",
+					 "smc",  "syscalls",   "debug"};
 	struct CMUnitTest tests[ARRAY_LEN(programs)];
 
 	srand(argc > 1 ? (unsigned)atoi(argv[1]) : 1);

@@ -31,7 +31,7 @@ typedef int64_t s64;
 #define SEL_TSS     0x48
 #define SEL_FREE    0x58
 
-#define USER_BASE 0x8000000000ull
+#define USER_BASE 0x8000000000ul
 #define AP_START  0x8000
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
