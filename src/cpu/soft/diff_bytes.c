@@ -44,7 +44,7 @@ static unsigned bytes_prefixes(struct diff_gen *g, const struct diff_case *c,
 	bool nf = (o->sel >> 16 & 3) == 2;
 	unsigned n = 0;
 
-	if (diff_chance(r, 8))
+	while (n < 2 && diff_chance(r, 8))
 		p[n++] = segs[diff_pick(r, 6)];
 	if (diff_chance(r, 10))
 		p[n++] = 0x67;

@@ -127,7 +127,7 @@ static void operand_divide(struct diff_gen *g, struct diff_case *c)
 	if (c->insn.opsize == 1)
 		*ax &= 0x1ff;
 	else if (c->insn.op == OP_IDIV && diff_chance(&g->r, 2))
-		*dx = (u64)((s64)(*ax << (64 - 8 * c->insn.opsize)) >> 63);
+		*dx = *ax >> (8 * c->insn.opsize - 1) & 1 ? ~0ull : 0;
 	else
 		*dx = diff_pick(&g->r, 4);
 }

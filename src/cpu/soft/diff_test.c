@@ -242,6 +242,7 @@ static bool either_fault(const struct diff_case *c, const struct diff_result *a,
 	case OP_CALL:
 	case OP_CMPS: return is_memory_fault(a->vector);
 	case OP_BOUND: return a->vector == VEC_BR;
+	case OP_XRSTOR: return ended && !(c->in.gpr[REG_AX] & 7);
 	case OP_FST:
 	case OP_FSTP:
 	case OP_FIST:

@@ -133,7 +133,7 @@ static bool decode_vex(struct decoder *d, struct insn *i, u8 b)
 		PFX_VEX | (p1 & 0x80 ? PFX_REXW : 0) | (p1 & 4 ? PFX_VEXL : 0);
 	d->vvvv = p1 >> 3 & 15;
 	i->vreg = (~d->vvvv & 15) & (d->mode == DECODE_64 ? 15 : 7);
-	d->pp = (u8[]){0, 1, 2, 3}[p1 & 3];
+	d->pp = p1 & 3;
 	d->map = mmmmm == 1 ? MAP_V0F : mmmmm == 2 ? MAP_V38 : MAP_V3A;
 	return mmmmm >= 1 && mmmmm <= 3;
 }
@@ -302,8 +302,7 @@ static void decode_mem(struct decoder *d, struct insn *i)
 	decode_segment_default(d, i, i->base == REG_SP || i->base == REG_BP);
 }
 
-/* False: undefined. */
-static bool decode_imm(struct decoder *d, struct insn *i, u8 imm)
+static void decode_imm(struct decoder *d, struct insn *i, u8 imm)
 {
 	unsigned start = d->pos;
 	unsigned z = MIN(i->opsize, 4);
@@ -327,7 +326,6 @@ static bool decode_imm(struct decoder *d, struct insn *i, u8 imm)
 	default: break;
 	}
 	i->immsize = d->pos - start;
-	return true;
 }
 
 /* AH, CH, DH, BH in place of SPL.. where there is no REX. */
