@@ -118,7 +118,8 @@ const u8 *diff_native_data(void);
 
 /* diff_soft.c */
 struct diff_soft;
-struct diff_soft *diff_soft_new(void);
+/* With the translator, which translates at once; NULL if it cannot be had. */
+struct diff_soft *diff_soft_new(bool jit);
 void diff_soft_free(struct diff_soft *s);
 /* False: the engine gave up; it has said why on stderr. */
 bool diff_soft_run(struct diff_soft *s, const struct diff_case *c,

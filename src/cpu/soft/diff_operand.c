@@ -172,6 +172,7 @@ static void operand_frame(struct diff_gen *g, struct diff_case *c)
 	 * the flags pushed, which Linux takes for a split lock, for ever. */
 	if (sp & 7)
 		v[2] &= ~(u64)RFLAGS_AC;
+	v[2] &= ~(u64)RFLAGS_RF;
 	if (c->insn.op == OP_POPF)
 		v[0] = v[2];
 	for (unsigned k = 0; k < 5; k++)

@@ -210,7 +210,10 @@ static void guest_state(struct diff_soft *s, struct cpu_state *st)
 	st->mp_state = MP_RUNNABLE;
 }
 
-struct diff_soft *diff_soft_new(void)
+/* The folder of the translator comes after this one: no header of its here. */
+extern const struct soft_translator jit_translator;
+
+struct diff_soft *diff_soft_new(bool jit)
 {
 	struct diff_soft *s = calloc(1, sizeof(*s));
 	const struct engine_class *class;
@@ -227,6 +230,7 @@ struct diff_soft *diff_soft_new(void)
 	s->apics = apic_bus_new(soft_no_eoi, NULL);
 	s->config = (struct engine_config){
 		.mem = &s->mem, .ops = &diff_ops, .apics = s->apics, .cpus = 1};
+	s->config.translator = jit ? &jit_translator : NULL;
 	s->engine = class->new (&s->config, &e);
 	ASSERT(s->engine);
 	ASSERT(!class->mem_changed(s->engine, &e));
@@ -237,7 +241,11 @@ struct diff_soft *diff_soft_new(void)
 	guest_state(s, &st);
 	ASSERT(!class->vcpu_set(vc, &st, &e));
 	s->v = container_of(vc, struct soft_vcpu, vcpu);
-	return s;
+	s->v->heat = 1;
+	if (!jit || s->v->jit)
+		return s;
+	diff_soft_free(s);
+	return NULL;
 }
 
 void diff_soft_free(struct diff_soft *s)

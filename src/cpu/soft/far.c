@@ -54,6 +54,8 @@ static void far_code(struct soft_vcpu *v, const struct far *f,
 {
 	struct seg_state cs;
 	struct soft_stack s;
+	/* To compatibility mode the offset is cut, not checked. */
+	u64 off = soft_long(v) && !desc_l(d) ? (u32)f->off : f->off;
 
 	far_check_code(v, d, f->sel);
 	cs = desc_segment(d, (u16)((f->sel & 0xfffc) | v->cpl));
@@ -62,10 +64,10 @@ static void far_code(struct soft_vcpu *v, const struct far *f,
 		stack_push(v, &s, f->size, v->seg[SEG_CS].sel);
 		stack_push(v, &s, f->size, f->next);
 	}
-	soft_check_rip(v, &cs, f->off, 0);
+	soft_check_rip(v, &cs, off, 0);
 	desc_accessed(v, d);
 	stack_commit(v, &s);
-	soft_set_cs(v, &cs, v->cpl, f->off);
+	soft_set_cs(v, &cs, v->cpl, off);
 }
 
 /* A call gate, taken apart, and the code segment behind it. */
