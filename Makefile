@@ -51,6 +51,8 @@ $(B)/%.o: src/%.c Makefile | $(B)/gen/cpu/x86/opnames.def
 	@echo "  CC    $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+$(B)/cli/recipes.o: $(wildcard images/*.sh)
+
 # enum x86_op: each mnemonic of the opcode table once, in order of appearance
 $(B)/gen/cpu/x86/opnames.def: tools/opnames $(wildcard src/cpu/x86/ops*.def)
 	@mkdir -p $(@D)
