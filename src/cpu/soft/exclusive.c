@@ -37,10 +37,14 @@ void soft_exclusive_answer(struct soft_vcpu *v)
 {
 	struct soft_engine *g = soft_engine_of(v);
 
-	__atomic_store_n(&v->parked, 1, __ATOMIC_SEQ_CST);
-	while (exclusive_busy(g))
-		exclusive_wait(v);
-	__atomic_store_n(&v->parked, 0, __ATOMIC_SEQ_CST);
+	/* The next one may have found this one parked just before it left: so
+	 * it looks again afterwards. */
+	do {
+		__atomic_store_n(&v->parked, 1, __ATOMIC_SEQ_CST);
+		while (exclusive_busy(g))
+			exclusive_wait(v);
+		__atomic_store_n(&v->parked, 0, __ATOMIC_SEQ_CST);
+	} while (exclusive_busy(g));
 }
 
 /* Becomes the one; until then counts as standing for whoever is. */
