@@ -287,6 +287,14 @@ static void code_posted(struct soft_vcpu *v, const struct code_post *post)
 		code_page_free(v->code, p);
 }
 
+void soft_code_forget(struct soft_vcpu *v)
+{
+	if (!v->code)
+		return;
+	code_flush(v->code);
+	code_pages_clear(v->code);
+}
+
 void soft_code_answer(struct soft_vcpu *v)
 {
 	struct code_post post[CODE_POSTS];

@@ -407,6 +407,7 @@ static int soft_vcpu_set(struct vcpu *vc, const struct cpu_state *s,
 			 struct err *e)
 {
 	(void)e;
+	soft_code_forget(soft_vcpu_of(vc));
 	soft_load_state(soft_vcpu_of(vc), s);
 	return 0;
 }

@@ -205,11 +205,13 @@ enum vcpu_exit soft_run(struct soft_vcpu *v);
  *   reused   fetch_gen begins anew: forget what is tagged with code_key
  *   rekey    v->mode, CS or fetch_gen changed
  *   answer   ATTN_CODE; the bit is already cleared
+ *   forget   drops all: memory may have changed unseen (a new state was set)
  */
 void soft_code_written(struct soft_vcpu *v, gpa_t gpa, u64 len);
 void soft_code_reused(struct soft_vcpu *v);
 void soft_code_rekey(struct soft_vcpu *v);
 void soft_code_answer(struct soft_vcpu *v);
+void soft_code_forget(struct soft_vcpu *v);
 
 /*
  * The translator is about to read the RAM page's bytes (granules 0), or keeps
