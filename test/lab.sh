@@ -33,21 +33,15 @@ chmod +x "$tmp/nested.init"
 
 cat >"$tmp/inside" <<'EOF'
 result() { # RC NAME
-	case $1 in
-	0) echo "ok $2" ;;
-	124) echo "skip $2: ran out of time on this machine" ;;
-	*) echo "not ok $2" ;;
-	esac
+	if [ "$1" = 0 ]; then echo "ok $2"; else echo "not ok $2"; fi
 }
 linux() { # CPUS
 	timeout 150 $B/sublet run --engine kvm --cpus $1 --memory 256M \
 		--kernel $LAB_KERNEL/vmlinux --initrd $tmp/initrd \
 		--append "console=ttyS0 quiet panic=-1" >$tmp/linux 2>&1 \
 		</dev/null
-	late=$?
 	grep -q "^INIT $1 Linux" $tmp/linux
 	rc=$?
-	[ $rc = 0 ] || [ $late != 124 ] || rc=124
 	[ $rc = 0 ] || tail -30 $tmp/linux
 	result $rc "Linux with $1 vCPUs"
 }
@@ -78,10 +72,8 @@ nested() {
 		--kernel $LAB_KERNEL/vmlinux --initrd $tmp/n.initrd \
 		--append "console=ttyS0 quiet panic=-1" >$tmp/out 2>&1 \
 		</dev/null
-	late=$?
 	grep -q "NESTED exit 2 port 10 value 42" $tmp/out
 	rc=$?
-	[ $rc = 0 ] || [ $late != 124 ] || rc=124
 	[ $rc = 0 ] || tail -30 $tmp/out
 	result $rc "a guest's own KVM runs a guest"
 }
@@ -94,7 +86,6 @@ tools/lab --smp 2 --share . --share "$tmp" --timeout 500 -- \
 rc=$?
 case $rc in
 0) ;;
-124) echo "skip lab: ran out of time on this machine" ;;
 77) echo "skip lab: $(sed 's/^lab: //' "$tmp/err")" ;;
 *)
 	echo "not ok lab (exit code $rc)"
