@@ -241,6 +241,18 @@ static int opt_interp(struct run_options *o, char *v, struct err *e)
 	return 0;
 }
 
+static int opt_trace(struct run_options *o, char *v, struct err *e)
+{
+	return trace_parse(&o->trace, v, e);
+}
+
+static int opt_trace_file(struct run_options *o, char *v, struct err *e)
+{
+	(void)e;
+	o->trace_file = v;
+	return 0;
+}
+
 static int opt_verbose(struct run_options *o, char *v, struct err *e)
 {
 	(void)v;
@@ -268,6 +280,8 @@ static const struct option_row rows[] = {
 	{"--no-reboot", false, opt_no_reboot},
 	{"--nested", false, opt_nested},
 	{"--interpret", false, opt_interp},
+	{"--trace", true, opt_trace},
+	{"--trace-file", true, opt_trace_file},
 	{"--verbose", false, opt_verbose},
 };
 

@@ -17,6 +17,8 @@ struct run_options {
 	const char *console_file;
 	char *const *command; /* after --; NULL: none */
 	bool verbose;
+	struct trace trace;
+	const char *trace_file; /* NULL: stderr */
 };
 
 /* Fills in o; strings point into argv. -EINVAL with a sentence. */

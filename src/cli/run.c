@@ -86,6 +86,7 @@ static int run_configure(struct run *r, struct err *e)
 {
 	int rc = 0;
 
+	r->o.vm.trace = &r->o.trace;
 	if (r->o.image)
 		rc = run_use_image(r, e);
 	if (!rc)
@@ -296,6 +297,8 @@ static int run_machine(struct run *r)
 	term_restore();
 	if (r->raw)
 		fputc('\n', stderr);
+	if (trace_on(&r->o.trace, TRACE_EXITS))
+		vm_print_exits(r->vm, trace_file(&r->o.trace));
 	if (end == VM_END_ERROR || end == VM_END_SHUTDOWN)
 		fprintf(stderr, "sublet: %s stopped: %s\n", r->o.vm.name,
 			vm_report(r->vm));
@@ -307,6 +310,7 @@ static void run_free(struct run *r)
 	if (r->vm)
 		vm_free(r->vm);
 	command_free(r->command);
+	trace_close(&r->o.trace);
 	loop_fd_del(r->signals_watch);
 	if (r->signals >= 0)
 		close(r->signals);
@@ -328,6 +332,8 @@ static int run_main(int argc, char **argv)
 		log_set_level(LOG_INFO);
 	log_set_name(r.o.vm.name);
 	rc = run_configure(&r, &e);
+	if (!rc && r.o.trace_file)
+		rc = trace_open(&r.o.trace, r.o.trace_file, &e);
 	if (!rc)
 		rc = run_build(&r, &e);
 	if (rc)
@@ -373,6 +379,9 @@ const struct cli_verb cli_run = {
 		"  --debug-exit PORT     a write of v there ends with status "
 		"(v<<1)|1\n"
 		"  --debug-console PORT  bytes written there are printed\n"
+		"  --trace WHAT[,WHAT]   exits: print at the end why "
+		"translated code was left\n"
+		"  --trace-file FILE     where traces go (standard error)\n"
 		"  --verbose             say more\n"
 		"\n"
 		"At a terminal, Ctrl-] q leaves (Ctrl-] Ctrl-] sends one "

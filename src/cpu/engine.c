@@ -35,6 +35,20 @@ const char *const vcpu_stat_names[VCPU_STATS] = {
 	[VCPU_STAT_EXIT_EOI] = "exits_eoi",
 	[VCPU_STAT_EXIT_MSR] = "exits_msr",
 	[VCPU_STAT_EXIT_RING] = "exits_ring",
+	[VCPU_STAT_UNITS] = "units",
+	[VCPU_STAT_TRANSLATED] = "translated",
+	[VCPU_STAT_TR_FLUSH] = "translation_flushes",
+	[VCPU_STAT_TR_FILL] = "fills",
+	[VCPU_STAT_OUT_LINK] = "out_link",
+	[VCPU_STAT_OUT_KEY] = "out_key",
+	[VCPU_STAT_OUT_INDIRECT] = "out_indirect",
+	[VCPU_STAT_OUT_POLL] = "out_poll",
+	[VCPU_STAT_OUT_OP] = "out_op",
+	[VCPU_STAT_OUT_ACCESS] = "out_access",
+	[VCPU_STAT_OUT_VALUE] = "out_value",
+	[VCPU_STAT_OUT_SIMD] = "out_simd",
+	[VCPU_STAT_OUT_ADDRESS] = "out_address",
+	[VCPU_STAT_OUT_NONE] = "out_none",
 };
 /* clang-format on */
 

@@ -90,9 +90,33 @@ enum vcpu_stat {
 	VCPU_STAT_EXIT_EOI,    /* end of a level-triggered interrupt, */
 	VCPU_STAT_EXIT_MSR,    /* an MSR that KVM does not know, */
 	VCPU_STAT_EXIT_RING,   /* dirty ring full; or PIO, MMIO ... */
+	/* Soft engine's translator: what it made, */
+	VCPU_STAT_UNITS,      /* units */
+	VCPU_STAT_TRANSLATED, /* guest instructions in them */
+	VCPU_STAT_TR_FLUSH,   /* times all of it was dropped */
+	VCPU_STAT_TR_FILL,    /* TLB misses seen to inside generated code */
+	/* and why generated code was left: to go on in other such code, */
+	VCPU_STAT_OUT_LINK,     /* a direct branch not linked yet */
+	VCPU_STAT_OUT_KEY,      /* one to another page, after a TLB flush */
+	VCPU_STAT_OUT_INDIRECT, /* indirect branch, target not in the map */
+	VCPU_STAT_OUT_POLL,     /* attention: an interrupt, a kick */
+	/* or in the interpreter, by instruction in vcpu_left(): */
+	VCPU_STAT_OUT_OP,      /* instruction that is not translated */
+	VCPU_STAT_OUT_ACCESS,  /* MMIO, code page, page crossing, fault */
+	VCPU_STAT_OUT_VALUE,   /* operands that may fault (DIV, alignment) */
+	VCPU_STAT_OUT_SIMD,    /* vector state does not allow it */
+	VCPU_STAT_OUT_ADDRESS, /* branch to a non-canonical address */
+	VCPU_STAT_OUT_NONE,    /* hot code of which no unit can be made */
 	VCPU_STATS,
 };
 extern const char *const vcpu_stat_names[VCPU_STATS];
+
+/* How often the translator left an instruction to the interpreter, and why. */
+struct vcpu_left {
+	const char *op; /* mnemonic */
+	enum vcpu_stat why;
+	u64 n;
+};
 
 struct engine_class {
 	const char *name;
@@ -123,6 +147,10 @@ struct engine_class {
 	/* Makes vcpu_run() return (KICKED) soon, or at once when next called:
 	 * no kick is lost. Any thread, also a signal handler. */
 	void (*vcpu_kick)(struct vcpu *v);
+	/* The max most frequent of them, that first; returns how many. Any
+	 * thread, also while the vCPU runs. NULL: no translator. */
+	unsigned (*vcpu_left)(const struct vcpu *v, struct vcpu_left *out,
+			      unsigned max);
 
 	/* NULL where the local APICs are the soft engine's (apic_bus). */
 	void (*msi)(struct engine *g, u64 address, u32 data);

@@ -15,6 +15,7 @@
 
 #include "backend/chr.h"
 #include "base/err.h"
+#include "base/trace.h"
 #include "cpu/engine.h"
 #include "platform/boot.h"
 
@@ -39,6 +40,7 @@ struct vm_config {
 	bool nested;
 	bool no_reboot; /* a reset ends the VM */
 	bool interp_only;
+	const struct trace *trace; /* NULL: none */
 	struct boot_config boot;
 	struct vm_disk disks[VM_DISKS];
 	unsigned ndisks;
@@ -94,6 +96,12 @@ const char *vm_report(const struct vm *vm); /* what happened; may be "" */
 const char *vm_engine(const struct vm *vm); /* name of the engine */
 /* Which engines were passed over and why; "" if none. */
 const char *vm_engine_why(const struct vm *vm);
+
+/*
+ * A table of what each vCPU counted (vcpu_stat), and of the instructions that
+ * the translator left to the interpreter most often. Any thread.
+ */
+void vm_print_exits(const struct vm *vm, FILE *f);
 
 /* Any thread. */
 void vm_stop(struct vm *vm);

@@ -171,14 +171,14 @@ static void branch_indirect(struct tr *t, s32 popped)
 	emit_u8(e, 16); /* SAR */
 	emit_rr(e, 0x39, true, JIT_S1, JIT_S2);
 	bad = emit_jcc(e, 5);
-	emit_jmp_to(e, t->j->exit_look);
+	emit_jmp_to(e, t->j->out[JIT_EXIT_INDIRECT]);
 	if (e->full)
 		return;
 	emit_patch32(bad, e->p);
 	if (popped)
 		emit_lea(e, JIT_SP, rm_mem(JIT_SP, -popped), true);
 	way_set_rip(t, t->x->rip);
-	emit_jmp_to(e, t->j->exit_interp);
+	emit_jmp_to(e, t->j->out[JIT_EXIT_ADDRESS]);
 }
 
 void tr_ret(struct tr *t)
@@ -232,7 +232,7 @@ void tr_call_ind(struct tr *t)
 
 void tr_interp(struct tr *t)
 {
-	tr_way(t, emit_jmp(&t->e), WAY_INTERP, t->x->rip, t->x->live);
+	tr_way(t, emit_jmp(&t->e), WAY_OP, t->x->rip, t->x->live);
 }
 
 /* Past the last instruction: goes on as by a jump. */
@@ -296,15 +296,22 @@ static void way_link(struct tr *t, const struct way_out *w)
 		tr_save_flags(t);
 	way_set_rip(t, w->rip);
 	emit_mov_imm(e, JIT_S1, (u64)l);
-	emit_jmp_to(e, t->j->exit_link);
+	emit_jmp_to(e, t->j->out[JIT_EXIT_LINK]);
 }
 
-static void way_leave(struct tr *t, const struct way_out *w, const u8 *exit)
+static void way_leave(struct tr *t, const struct way_out *w)
 {
+	static const u8 exit[] = {
+		[WAY_OP] = JIT_EXIT_OP,
+		[WAY_VALUE] = JIT_EXIT_VALUE,
+		[WAY_SIMD] = JIT_EXIT_SIMD,
+		[WAY_POLL] = JIT_EXIT_POLL,
+	};
+
 	if (w->live && !w->in_fl)
 		tr_save_flags(t);
 	way_set_rip(t, w->rip);
-	emit_jmp_to(&t->e, exit);
+	emit_jmp_to(&t->e, t->j->out[exit[w->kind]]);
 }
 
 void tr_ways_out(struct tr *t)
@@ -316,9 +323,8 @@ void tr_ways_out(struct tr *t)
 		vec_store_all(t, &w.vec);
 		switch (w.kind) {
 		case WAY_LINK: way_link(t, &w); break;
-		case WAY_INTERP: way_leave(t, &w, t->j->exit_interp); break;
-		case WAY_POLL: way_leave(t, &w, t->j->exit_look); break;
 		case WAY_LABEL: branch_fix(t, emit_jmp(&t->e), w.label); break;
+		default: way_leave(t, &w); break;
 		}
 	}
 	for (unsigned k = 0; k < t->nfix && !t->e.full; k++)

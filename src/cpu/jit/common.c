@@ -88,6 +88,7 @@ static u8 *common_exit_as(struct emit *e, enum jit_exit code, const u8 *exit)
 static void *common_fill_slow(struct soft_vcpu *v, u64 lin, u64 n,
 			      enum mmu_access access)
 {
+	v->vcpu.stat[VCPU_STAT_TR_FILL]++;
 	if (!lin_canonical(lin) || !lin_canonical(lin + n - 1))
 		return NULL;
 	return soft_host(v, lin, n, access);
@@ -98,7 +99,7 @@ static void *common_fill_slow(struct soft_vcpu *v, u64 lin, u64 n,
  * with a host address in RCX, or leaves.
  */
 static u8 *common_fill(struct emit *e, unsigned size_log2, bool write,
-		       const u8 *exit_interp)
+		       const u8 *exit)
 {
 	u8 *at = e->p, *none;
 
@@ -128,7 +129,7 @@ static u8 *common_fill(struct emit *e, unsigned size_log2, bool write,
 		return at;
 	emit_patch32(none, e->p);
 	emit_alu_imm(e, 0, true, H_SP, 8);
-	emit_jmp_to(e, exit_interp);
+	emit_jmp_to(e, exit);
 	return at;
 }
 
@@ -141,12 +142,12 @@ bool jit_common(struct jit *j)
 	common_enter(&e);
 	j->exit = e.p;
 	common_exit(&e);
-	j->exit_look = common_exit_as(&e, JIT_EXIT_LOOK, j->exit);
-	j->exit_link = common_exit_as(&e, JIT_EXIT_LINK, j->exit);
-	j->exit_interp = common_exit_as(&e, JIT_EXIT_INTERP, j->exit);
+	for (unsigned k = 0; k < JIT_EXITS; k++)
+		j->out[k] = common_exit_as(&e, k, j->exit);
 	for (unsigned w = 0; w < 2; w++)
 		for (unsigned s = 0; s < JIT_FILL_SIZES; s++)
-			j->fill[w][s] = common_fill(&e, s, w, j->exit_interp);
+			j->fill[w][s] =
+				common_fill(&e, s, w, j->out[JIT_EXIT_ACCESS]);
 	codebuf_alloc(&j->buf, (size_t)(e.p - p), 1);
 	j->common_end = j->buf.used;
 	return !e.full;

@@ -96,7 +96,7 @@ static void jit_flush(struct soft_vcpu *v)
 	memset(j->pages, 0, sizeof(j->pages));
 	j->nunits = j->nlinks = 0;
 	j->buf.used = j->common_end;
-	j->flushes++;
+	v->vcpu.stat[VCPU_STAT_TR_FLUSH]++;
 	codebuf_serialize();
 }
 
@@ -159,7 +159,8 @@ static bool jit_make(struct soft_vcpu *v, u64 at, const u8 *host)
 	j->hash[jit_hash(t->rip, at)] = t;
 	t->page_next = j->pages[t->page % JIT_PAGE_HASH];
 	j->pages[t->page % JIT_PAGE_HASH] = t;
-	j->translated += j->u.n;
+	v->vcpu.stat[VCPU_STAT_UNITS]++;
+	v->vcpu.stat[VCPU_STAT_TRANSLATED] += j->u.n;
 	soft_code_hold(v, t->page, t->granules);
 	return true;
 }
@@ -233,26 +234,31 @@ static enum soft_jit_result jit_run(struct soft_vcpu *v)
 {
 	struct jit *j = v->jit;
 	struct jit_unit *t = jit_lookup(v);
-	int (*enter)(struct soft_vcpu *, const void *);
+	enum jit_exit (*enter)(struct soft_vcpu *, const void *);
 	const void *code = codebuf_exec(&j->buf, j->enter);
-	int rc;
+	enum jit_exit why;
+	bool attention;
 
-	if (!t)
+	if (!t) {
+		v->jit_left = j->left[JIT_EXIT_NONE];
 		return JIT_NONE;
+	}
 	memcpy(&enter, &code, sizeof(enter));
 	asm volatile("wrgsbase %0" : : "r"(v));
 	v->jit_no_simd = jit_no_simd(v);
 	do {
-		rc = enter(v, codebuf_exec(&j->buf, t->entry_fl));
-		j->exits[rc]++;
-		if (rc == JIT_EXIT_INTERP ||
-		    __atomic_load_n(&v->attention, __ATOMIC_RELAXED))
+		why = enter(v, codebuf_exec(&j->buf, t->entry_fl));
+		attention = __atomic_load_n(&v->attention, __ATOMIC_RELAXED);
+		jit_count(v, why, attention);
+		if (why >= JIT_EXIT_INTERP)
+			return JIT_INTERP;
+		if (attention)
 			break;
 		t = jit_lookup(v);
-		if (t && rc == JIT_EXIT_LINK)
+		if (t && why == JIT_EXIT_LINK)
 			jit_link(v->jit_pending, t, v->fetch_key);
 	} while (t);
-	return rc == JIT_EXIT_INTERP ? JIT_INTERP : JIT_RAN;
+	return JIT_RAN;
 }
 
 static const struct soft_jit_ops jit_ops = {
@@ -261,6 +267,7 @@ static const struct soft_jit_ops jit_ops = {
 	.written = jit_written,
 	.granules = jit_granules,
 	.flush = jit_flush,
+	.left = jit_left,
 };
 
 static int jit_host_check(struct err *e)
@@ -318,17 +325,6 @@ static int jit_init(struct soft_vcpu *v, u64 cache, struct err *e)
 	v->heat = JIT_HEAT;
 	v->jit_ops = &jit_ops;
 	return 0;
-}
-
-void jit_report(const struct soft_vcpu *v, char *buf, size_t size)
-{
-	const struct jit *j = v->jit;
-
-	snprintf(buf, size,
-		 "%u units, %lu instructions, %zu KiB of code, %lu flushes; "
-		 "exits: %lu look, %lu link, %lu interpreter",
-		 j->nunits, j->translated, j->buf.used / 1024, j->flushes,
-		 j->exits[0], j->exits[1], j->exits[2]);
 }
 
 const struct soft_translator jit_translator = {

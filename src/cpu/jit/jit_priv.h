@@ -70,10 +70,20 @@ struct jit_entry {
 	struct jit_unit *unit;
 };
 
+/* Why generated code was left. */
 enum jit_exit {
-	JIT_EXIT_LOOK,   /* go on at v->rip */
-	JIT_EXIT_LINK,   /* the same, and link jit.pending to what is there */
-	JIT_EXIT_INTERP, /* the instruction at v->rip is the interpreter's */
+	JIT_EXIT_POLL,     /* attention; go on at v->rip */
+	JIT_EXIT_INDIRECT, /* the same, its target is not in jit.map */
+	JIT_EXIT_LINK,     /* the same, and link jit.pending to what is there */
+	/* From here on the instruction at v->rip is the interpreter's: */
+	JIT_EXIT_OP,      /* there is no translation for it */
+	JIT_EXIT_ACCESS,  /* its memory access is not plain */
+	JIT_EXIT_VALUE,   /* it may fault with these operands */
+	JIT_EXIT_SIMD,    /* v->jit_no_simd */
+	JIT_EXIT_ADDRESS, /* it branches to a non-canonical address */
+	JIT_EXIT_NONE,    /* never was in: there is no unit */
+	JIT_EXITS,
+	JIT_EXIT_INTERP = JIT_EXIT_OP,
 };
 
 /* Slow ways of memory accesses, by log2 of the size and direction. */
@@ -88,7 +98,7 @@ struct jit_page {
 struct jit {
 	struct codebuf buf;
 	/* Common code, made once; addresses in the writable view. */
-	u8 *enter, *exit, *exit_interp, *exit_link, *exit_look;
+	u8 *enter, *exit, *out[JIT_EXITS];
 	u8 *fill[2][JIT_FILL_SIZES];
 	size_t common_end;
 	struct jit_entry map[JIT_MAP_SIZE];
@@ -100,13 +110,18 @@ struct jit {
 	struct jit_link *pending;
 	struct unit u; /* under translation */
 	struct tr *tr;
-	u64 translated, flushes, exits[3];
-	u64 by_op[X86_OPS]; /* exits to the interpreter, by instruction */
+	/* Instructions left to the interpreter; any thread reads */
+	u64 left[JIT_EXITS][X86_OPS];
 	bool has[FEATURES]; /* of the host's CPU */
 };
 
 /* translate.c: writes u->u as a unit; false if there is no room. */
 bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *t);
+
+/* exits.c: code was left; attention was set then. */
+void jit_count(struct soft_vcpu *v, enum jit_exit why, bool attention);
+unsigned jit_left(const struct soft_vcpu *v, struct vcpu_left *out,
+		  unsigned max);
 
 /* common.c: the code that all units share. */
 bool jit_common(struct jit *j);

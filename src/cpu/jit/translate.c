@@ -73,7 +73,7 @@ static void tr_simd_gate(struct tr *t)
 	emit_op(&t->e, (struct opc){.code = 0x8b}, JIT_S1,
 		rm_v(V(jit_no_simd)));
 	ok = emit_jecxz(&t->e);
-	tr_way(t, emit_jmp(&t->e), WAY_INTERP, t->u->rip, t->u->in[0].live);
+	tr_way(t, emit_jmp(&t->e), WAY_SIMD, t->u->rip, t->u->in[0].live);
 	emit_patch8(&t->e, ok, t->e.p);
 }
 

@@ -37,10 +37,12 @@ struct way_out {
 };
 
 enum way_kind {
-	WAY_LINK,   /* direct branch to rip */
-	WAY_INTERP, /* the interpreter runs rip */
-	WAY_POLL,   /* attention was set: to the monitor, go on at rip */
-	WAY_LABEL,  /* to another instruction of this unit, vectors stored */
+	WAY_LINK,  /* direct branch to rip */
+	WAY_OP,    /* the interpreter runs rip: not translated, */
+	WAY_VALUE, /* operands that may fault, */
+	WAY_SIMD,  /* or vector instructions are off */
+	WAY_POLL,  /* attention was set: to the monitor, go on at rip */
+	WAY_LABEL, /* to another instruction of this unit, vectors stored */
 };
 
 #define TR_SLOWS 256

@@ -135,8 +135,11 @@ static void interp_go(struct soft_vcpu *v)
 		if (r == JIT_RAN)
 			return;
 		b = interp_find(v);
-		if (r == JIT_NONE)
+		v->jit_left[b->insn->op]++;
+		if (r == JIT_NONE) {
+			v->vcpu.stat[VCPU_STAT_OUT_NONE]++;
 			b->heat = SOFT_HEAT_AGAIN;
+		}
 	}
 	interp_block(v, b);
 }

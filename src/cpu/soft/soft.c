@@ -420,6 +420,14 @@ static void soft_vcpu_kick(struct vcpu *vc)
 	soft_wake(v, ATTN_KICK);
 }
 
+static unsigned soft_vcpu_left(const struct vcpu *vc, struct vcpu_left *out,
+			       unsigned max)
+{
+	const struct soft_vcpu *v = container_of(vc, struct soft_vcpu, vcpu);
+
+	return v->jit ? v->jit_ops->left(v, out, max) : 0;
+}
+
 static void soft_vcpu_nmi(struct vcpu *vc)
 {
 	lapic_post_event(vc->lapic, LAPIC_EVENT_NMI);
@@ -441,5 +449,6 @@ const struct engine_class soft_engine = {
 	.vcpu_get = soft_vcpu_get,
 	.vcpu_set = soft_vcpu_set,
 	.vcpu_kick = soft_vcpu_kick,
+	.vcpu_left = soft_vcpu_left,
 	.nmi = soft_vcpu_nmi,
 };

@@ -139,6 +139,7 @@ struct soft_vcpu {
 	void *jit_pending;
 	u32 jit_no_simd, jit_host_mxcsr;
 	u32 heat;        /* entries of a block until it is translated */
+	u64 *jit_left;   /* by op; where the next JIT_INTERP is counted */
 	struct jit *jit; /* NULL: interpreter only */
 	const struct soft_jit_ops *jit_ops;
 
@@ -245,6 +246,9 @@ struct soft_jit_ops {
 	/* 64-byte pieces of the page that translated code depends on. */
 	u64 (*granules)(struct soft_vcpu *v, u64 page);
 	void (*flush)(struct soft_vcpu *v); /* drop everything */
+	/* engine_class.vcpu_left */
+	unsigned (*left)(const struct soft_vcpu *v, struct vcpu_left *out,
+			 unsigned max);
 };
 
 /*
