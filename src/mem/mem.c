@@ -78,6 +78,7 @@ void mem_fini(struct mem *m)
 	if (m->fd < 0 || !m->base)
 		return;
 	mem_dirty_stop(m);
+	free(m->dirty_bits);
 	munmap(m->attr, ALIGN_UP(m->size >> PAGE_SHIFT, PAGE_SIZE));
 	munmap(m->base, m->size);
 	close(m->fd);
@@ -201,25 +202,26 @@ static u64 mem_dirty_bytes(const struct mem *m)
 	return ALIGN_UP(m->size >> PAGE_SHIFT, 64) / 8;
 }
 
+/* The bits stay until mem_fini(): a writer may have just loaded the pointer. */
 int mem_dirty_start(struct mem *m, struct err *e)
 {
-	unsigned long *bits = calloc(1, mem_dirty_bytes(m));
-
-	if (!bits)
+	if (!m->dirty_bits)
+		m->dirty_bits = calloc(1, mem_dirty_bytes(m));
+	if (!m->dirty_bits)
 		return err_set(e, -ENOMEM, "no memory for the dirty bitmap");
-	free(m->dirty);
-	__atomic_store_n(&m->dirty, bits, __ATOMIC_RELEASE);
+	memset(m->dirty_bits, 0, mem_dirty_bytes(m));
+	__atomic_store_n(&m->dirty, m->dirty_bits, __ATOMIC_RELEASE);
 	return 0;
 }
 
 void mem_dirty_collect(struct mem *m, unsigned long *out)
 {
 	for (u64 i = 0; i < mem_dirty_bytes(m) / 8; i++)
-		out[i] = __atomic_exchange_n(&m->dirty[i], 0, __ATOMIC_ACQ_REL);
+		out[i] = __atomic_exchange_n(&m->dirty_bits[i], 0,
+					     __ATOMIC_ACQ_REL);
 }
 
 void mem_dirty_stop(struct mem *m)
 {
-	free(m->dirty);
-	m->dirty = NULL;
+	__atomic_store_n(&m->dirty, NULL, __ATOMIC_RELEASE);
 }

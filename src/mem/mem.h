@@ -38,8 +38,11 @@ struct mem {
 	int fd;
 	u8 *base; /* the whole memfd, mapped once */
 	u64 size;
-	u8 *attr;             /* size / PAGE_SIZE bytes of MEM_ATTR_* */
-	unsigned long *dirty; /* NULL, or a bit a page; atomic access */
+	u8 *attr; /* size / PAGE_SIZE bytes of MEM_ATTR_* */
+	/* NULL, or a bit a page; atomic access. May become NULL at any time:
+	 * load the pointer once. */
+	unsigned long *dirty;
+	unsigned long *dirty_bits;       /* what dirty points to; or NULL */
 	struct mem_slot slot[MEM_SLOTS]; /* sorted by gpa */
 	unsigned nslots;
 	/* Set once by the engine: [gpa, gpa + len) with code was written. */
@@ -80,7 +83,9 @@ static inline u64 mem_page(const struct mem *m, const void *p)
 /*
  * Dirty tracking: start makes every page clean (pages become dirty by
  * mem_written() and by the engines), collect moves the bitmap into out
- * (mem.size / PAGE_SIZE bits) and clears it.
+ * (mem.size / PAGE_SIZE bits) and clears it. Start, collect and stop are not
+ * called at the same time; vCPUs and devices may run. The engine is to be told
+ * after start and before each collect (engine_class.dirty_start, dirty_sync).
  */
 int mem_dirty_start(struct mem *m, struct err *e);
 void mem_dirty_collect(struct mem *m, unsigned long *out);
