@@ -118,6 +118,7 @@ void mmu_invpcid_single(struct soft_vcpu *v, u16 pcid);
  * of everything with NULL; wait: till it has, or is outside vcpu_run(). */
 void mmu_revoke_post(struct soft_vcpu *w, const u8 *host);
 void mmu_revoke_wait(struct soft_vcpu *self, struct soft_vcpu *w);
+bool mmu_revoking(const struct soft_vcpu *w); /* asked, not yet answered */
 
 /* TLB internals (tlb.c) for mmu.c and revoke.c */
 void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,

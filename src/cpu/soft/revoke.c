@@ -5,7 +5,8 @@
  *
  * The asker posts the page, counts flush_req up and sets ATTN_FLUSH; the
  * owner answers between two instructions. A vCPU outside vcpu_run() counts as
- * having answered: it does so before its next instruction. Who waits answers
+ * having answered: it does so before its next instruction, unless who collects
+ * dirty pages has done it for the vCPU meanwhile. Who waits answers
  * what is asked of itself, so two askers cannot block each other.
  *
  * MEM_ATTR_WTAG on a page says that somebody may have a write tag of it;
@@ -72,6 +73,14 @@ static void mmu_answer_own(struct soft_vcpu *v)
 		__atomic_and_fetch(&v->attention, ~bit, __ATOMIC_SEQ_CST);
 		mmu_answer(v);
 	}
+}
+
+bool mmu_revoking(const struct soft_vcpu *w)
+{
+	u32 req = __atomic_load_n(&w->flush_req, __ATOMIC_SEQ_CST);
+
+	return (s32)(__atomic_load_n(&w->flush_done, __ATOMIC_SEQ_CST) - req) <
+	       0;
 }
 
 void mmu_revoke_wait(struct soft_vcpu *self, struct soft_vcpu *w)

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -169,6 +170,20 @@ static int soft_mem_changed(struct engine *eg, struct err *e)
 	return 0;
 }
 
+/* Drops the write tags of v for it while it is kept out of vcpu_run(). False:
+ * it runs, and answers itself. */
+static bool soft_answer_for(struct soft_vcpu *v)
+{
+	u32 out = SOFT_OUT;
+
+	if (!__atomic_compare_exchange_n(&v->running, &out, SOFT_HELD, false,
+					 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return false;
+	mmu_answer(v);
+	__atomic_store_n(&v->running, SOFT_OUT, __ATOMIC_SEQ_CST);
+	return true;
+}
+
 /* Every write tag goes, and with it what it may have hidden (tlb.c). */
 static int soft_dirty_sync(struct engine *eg, struct err *e)
 {
@@ -181,11 +196,8 @@ static int soft_dirty_sync(struct engine *eg, struct err *e)
 	for (unsigned i = 0; i < SOFT_CPUS; i++) {
 		struct soft_vcpu *v = soft_cpu(g, i);
 
-		if (!v)
-			continue;
-		mmu_revoke_wait(NULL, v);
-		if (!__atomic_load_n(&v->running, __ATOMIC_SEQ_CST))
-			mmu_answer(v);
+		while (v && mmu_revoking(v) && !soft_answer_for(v))
+			mmu_revoke_wait(NULL, v);
 	}
 	return 0;
 }
@@ -361,9 +373,21 @@ static struct vcpu *soft_vcpu_new(struct engine *eg, unsigned id, struct err *e)
 	return &v->vcpu;
 }
 
+/* Who holds us lets go soon. */
 static void soft_set_running(struct soft_vcpu *v, bool on)
 {
-	__atomic_store_n(&v->running, on, __ATOMIC_SEQ_CST);
+	u32 out = SOFT_OUT;
+
+	if (!on) {
+		__atomic_store_n(&v->running, SOFT_OUT, __ATOMIC_SEQ_CST);
+		return;
+	}
+	while (!__atomic_compare_exchange_n(&v->running, &out, SOFT_IN, false,
+					    __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST)) {
+		out = SOFT_OUT;
+		sched_yield();
+	}
 }
 
 /* Sleeps until attention is wanted. */

@@ -76,6 +76,10 @@ struct soft_engine {
 
 struct soft_block;
 
+/* Of soft_vcpu.running: not 0, it answers what is asked of it or is about to.
+ * HELD: another thread sees to its TLBs, it must not enter. */
+enum { SOFT_OUT, SOFT_IN, SOFT_HELD };
+
 struct soft_vcpu {
 	struct vcpu vcpu;
 
@@ -125,7 +129,7 @@ struct soft_vcpu {
 	 * that comes back to fault_env meanwhile is combined with it. */
 	u8 delivering, delivering_vector;
 	u32 db_pending; /* DR6 bits of a #DB trap due after this insn */
-	u32 running;    /* atomic; inside vcpu_run(): answers attention */
+	u32 running;    /* atomic; SOFT_*: inside vcpu_run(), answers */
 	u32 halted;     /* atomic; its thread sleeps on attention */
 	u64 timer_deadline, timer_armed; /* atomic; clock_ns(), 0: none */
 	struct loop_timer *timer;

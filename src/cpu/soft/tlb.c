@@ -31,10 +31,12 @@ static void tlb_filter_add(u64 filter[8], u64 n)
 static void tlb_mark_dirty(struct mem *m, const struct tlb_entry *e)
 {
 	const u8 *host = (const u8 *)(e->tag_write + e->addend);
+	unsigned long *dirty = __atomic_load_n(&m->dirty, __ATOMIC_ACQUIRE);
 	u64 page = mem_page(m, host);
 
-	__atomic_or_fetch(&m->dirty[page / 64], BIT64(page % 64),
-			  __ATOMIC_RELAXED);
+	if (dirty)
+		__atomic_or_fetch(&dirty[page / 64], BIT64(page % 64),
+				  __ATOMIC_RELAXED);
 }
 
 static inline void tlb_drop(struct mem *m, struct tlb_entry *e)
