@@ -228,6 +228,7 @@ static struct vm *vm_alloc(const struct vm_config *c, struct loop *l)
 	vm->mem.fd = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->end_lock, NULL);
+	pthread_mutex_init(&vm->track_lock, NULL);
 	pthread_cond_init(&vm->changed, NULL);
 	vm->cpus = calloc(c->cpus, sizeof(*vm->cpus));
 	if (!vm->cpus) {
@@ -275,6 +276,7 @@ void vm_free(struct vm *vm)
 		mem_fini(&vm->mem);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->end_lock);
+	pthread_mutex_destroy(&vm->track_lock);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm->cpus);
 	free(vm);

@@ -34,6 +34,8 @@ enum {
 	VM_WANT_END = BIT(1), /* end and code are set */
 };
 
+struct vm_track;
+
 struct vm {
 	struct vm_config config;
 	struct loop *loop; /* not owned */
@@ -54,6 +56,10 @@ struct vm {
 	unsigned started; /* vCPU threads there are */
 	unsigned parked;  /* of these, waiting at the gate */
 	bool quit;
+
+	pthread_mutex_t track_lock; /* outermost; the next two (vm_track.c) */
+	struct vm_track *tracks;
+	unsigned long *track_bits;
 
 	pthread_mutex_t end_lock; /* innermost; the rest */
 	enum vm_end end;
