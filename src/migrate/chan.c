@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#define _GNU_SOURCE
+#include "migrate/chan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "migrate/tls.h"
+
+/* What one write may take from the bandwidth at once. */
+#define CHAN_PIECE (256 * KIB)
+
+void mig_chan_init(struct mig_chan *c, int in, int out, pid_t child)
+{
+	*c = (struct mig_chan){
+		.in = in,
+		.out = out,
+		.child = child,
+		.cancel = -1,
+		.timeout_ms = MIG_TIMEOUT_MS,
+	};
+	pthread_mutex_init(&c->write_lock, NULL);
+	fcntl(in, F_SETFL, fcntl(in, F_GETFL) | O_NONBLOCK);
+	fcntl(out, F_SETFL, fcntl(out, F_GETFL) | O_NONBLOCK);
+}
+
+void mig_chan_close(struct mig_chan *c)
+{
+	mig_tls_free(c->tls);
+	c->tls = NULL;
+	if (c->out >= 0 && c->out != c->in)
+		close(c->out);
+	if (c->in >= 0)
+		close(c->in);
+	c->in = c->out = -1;
+	if (c->child > 0) {
+		kill(c->child, SIGTERM);
+		waitpid(c->child, NULL, 0);
+	}
+	c->child = 0;
+}
+
+static int chan_gone(struct err *e)
+{
+	return err_set(e, -ECONNRESET, "the other side has gone away");
+}
+
+static int chan_poll(struct mig_chan *c, int fd, short events, int ms,
+		     struct err *e)
+{
+	struct pollfd p[2] = {{.fd = fd, .events = events},
+			      {.fd = c->cancel, .events = POLLIN}};
+	u64 end = clock_ns() + (u64)ms * 1000000;
+	int n;
+
+	do {
+		u64 now = clock_ns();
+		int left =
+			now < end ? (int)((end - now + 999999) / 1000000) : 0;
+
+		n = poll(p, 2, left);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_errno(e, -errno, "cannot wait for the other side");
+	if (p[1].revents)
+		return err_set(e, -ECANCELED, "cancelled");
+	return n ? 1 : 0;
+}
+
+int mig_chan_wait(struct mig_chan *c, int ms, struct err *e)
+{
+	if (mig_tls_pending(c->tls))
+		return 1;
+	return chan_poll(c, c->in, POLLIN, ms, e);
+}
+
+static int chan_ready(struct mig_chan *c, int fd, short events, struct err *e)
+{
+	int rc = chan_poll(c, fd, events, (int)c->timeout_ms, e);
+
+	if (rc)
+		return rc < 0 ? rc : 0;
+	return err_set(e, -ETIMEDOUT,
+		       "the other side has not moved for %u seconds",
+		       (c->timeout_ms + 999) / 1000);
+}
+
+/* Waits until n more bytes may be sent. */
+static int chan_pay(struct mig_chan *c, size_t n, struct err *e)
+{
+	struct mig_pace *p = c->pace;
+	u64 limit = p ? __atomic_load_n(&p->limit, __ATOMIC_RELAXED) : 0;
+	u64 cost, now, old, start;
+
+	if (!limit)
+		return 0;
+	cost = mul_div(n, 1000000000, limit);
+	now = clock_ns();
+	old = __atomic_load_n(&p->next_ns, __ATOMIC_RELAXED);
+	do
+		start = MAX(old, now);
+	while (!__atomic_compare_exchange_n(&p->next_ns, &old, start + cost,
+					    false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED));
+	if (start <= now + 1000000)
+		return 0;
+	/* Only a cancellation ends this wait early. */
+	return chan_poll(c, -1, 0, (int)((start - now) / 1000000), e) < 0
+		       ? -ECANCELED
+		       : 0;
+}
+
+static ssize_t chan_out(struct mig_chan *c, const void *p, size_t n)
+{
+	ssize_t rc;
+
+	if (c->tls)
+		return mig_tls_write(c->tls, p, n);
+	rc = send(c->out, p, n, MSG_NOSIGNAL);
+	if (rc < 0 && errno == ENOTSOCK)
+		rc = write(c->out, p, n);
+	return rc < 0 ? -errno : rc;
+}
+
+static ssize_t chan_in(struct mig_chan *c, void *p, size_t n)
+{
+	ssize_t rc;
+
+	if (c->tls)
+		return mig_tls_read(c->tls, p, n);
+	rc = read(c->in, p, n);
+	return rc < 0 ? -errno : rc;
+}
+
+int mig_chan_write(struct mig_chan *c, const void *buf, size_t n, struct err *e)
+{
+	const u8 *p = buf;
+
+	while (n) {
+		size_t part = MIN(n, CHAN_PIECE);
+		ssize_t rc = chan_pay(c, part, e);
+
+		for (; !rc && part;) {
+			ssize_t got = chan_out(c, p, part);
+
+			if (got == -EINTR)
+				continue;
+			if (got == -EAGAIN)
+				rc = chan_ready(c, c->out, POLLOUT, e);
+			else if (got <= 0)
+				rc = chan_gone(e);
+			else {
+				p += got;
+				part -= (size_t)got;
+				n -= (size_t)got;
+				__atomic_add_fetch(&c->sent, (u64)got,
+						   __ATOMIC_RELAXED);
+			}
+		}
+		if (rc)
+			return (int)rc;
+	}
+	return 0;
+}
+
+int mig_chan_read(struct mig_chan *c, void *buf, size_t n, struct err *e)
+{
+	u8 *p = buf;
+
+	while (n) {
+		ssize_t got = chan_in(c, p, n);
+		int rc = 0;
+
+		if (got == -EINTR)
+			continue;
+		if (got == -EAGAIN)
+			rc = chan_ready(c, c->in, POLLIN, e);
+		else if (got <= 0)
+			rc = chan_gone(e);
+		if (rc)
+			return rc;
+		if (got > 0) {
+			p += got;
+			n -= (size_t)got;
+			__atomic_add_fetch(&c->received, (u64)got,
+					   __ATOMIC_RELAXED);
+		}
+	}
+	return 0;
+}

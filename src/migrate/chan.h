@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One connection between two monitors: bytes over TCP (with TLS), a UNIX
+ * socket or the standard streams of a command, with time limits, a bandwidth
+ * limit and a way to be called off.
+ *
+ * One thread may read and another write at the same time. Nothing here trusts
+ * the other side.
+ */
+#ifndef MIGRATE_CHAN_H
+#define MIGRATE_CHAN_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/types.h"
+
+#define MIG_TIMEOUT_MS 30000u
+
+struct mig_tls;
+
+/* Shared by the streams of one migration. */
+struct mig_pace {
+	u64 limit;   /* bytes a second; 0: none */
+	u64 next_ns; /* atomic; when what was sent so far is paid for */
+};
+
+struct mig_chan {
+	int in, out; /* the same for sockets; owned */
+	pid_t child; /* of exec:, or 0 */
+	struct mig_tls *tls;
+	struct mig_pace *pace; /* NULL: no limit */
+	int cancel;            /* readable: give up at once; -1; not owned */
+	unsigned timeout_ms;   /* for each wait */
+	u64 sent, received;    /* atomic; bytes */
+	u64 seq_out, seq_in;   /* frames; wire.c */
+	pthread_mutex_t write_lock; /* one frame at a time; wire.c */
+};
+
+/* Takes over the descriptors and makes them non-blocking. */
+void mig_chan_init(struct mig_chan *c, int in, int out, pid_t child);
+void mig_chan_close(struct mig_chan *c);
+
+/*
+ * Exactly n bytes. -ETIMEDOUT if the other side stalls, -ECONNRESET if it is
+ * gone, -ECANCELED if called off.
+ */
+int mig_chan_write(struct mig_chan *c, const void *buf, size_t n,
+		   struct err *e);
+int mig_chan_read(struct mig_chan *c, void *buf, size_t n, struct err *e);
+
+/* Waits up to ms for something to read; 1: there is, 0: not, or -errno. */
+int mig_chan_wait(struct mig_chan *c, int ms, struct err *e);
+
+#endif
