@@ -7,63 +7,38 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x10u /* Linux 6.3 */
-#endif
-
-static int codebuf_memfd(size_t size, struct err *e)
-{
-	int fd = memfd_create("sublet-code", MFD_CLOEXEC | MFD_EXEC);
-
-	/* Older kernels know no MFD_EXEC, and need none. */
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("sublet-code", MFD_CLOEXEC);
-	if (fd < 0)
-		return err_errno(e, -errno, "no memory file for code");
-	if (ftruncate(fd, (off_t)size)) {
-		int rc = err_errno(e, -errno, "no memory for code");
-
-		close(fd);
-		return rc;
-	}
-	return fd;
-}
-
-static int codebuf_map(struct codebuf *b, int fd, struct err *e)
-{
-	void *w =
-		mmap(NULL, b->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	void *x;
-
-	if (w == MAP_FAILED)
-		return err_errno(e, -errno, "cannot map memory for code");
-	b->write = w;
-	x = mmap(NULL, b->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	if (x == MAP_FAILED)
-		return err_errno(e, -errno,
-				 "this host does not allow generated code "
-				 "to be executed");
-	b->exec = x;
-	return 0;
-}
-
+/*
+ * mremap() with an old size of 0 maps the same pages once more. It is shared
+ * anonymous memory because perf looks into /tmp/perf-PID.map for such, and not
+ * for a memfd.
+ */
 int codebuf_init(struct codebuf *b, size_t size, struct err *e)
 {
-	int rc;
-	int fd;
+	void *w, *x;
 
 	ASSERT(size && !(size & PAGE_MASK));
 	*b = (struct codebuf){.size = size};
-	fd = codebuf_memfd(size, e);
-	if (fd < 0)
-		return fd;
-	rc = codebuf_map(b, fd, e);
-	close(fd);
-	if (rc)
+	w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		 -1, 0);
+	if (w == MAP_FAILED)
+		return err_errno(e, -errno, "cannot map memory for code");
+	b->write = w;
+	x = mremap(w, 0, size, MREMAP_MAYMOVE);
+	if (x == MAP_FAILED) {
 		codebuf_fini(b);
-	return rc;
+		return err_errno(e, -errno, "cannot map memory for code twice");
+	}
+	b->exec = x;
+	if (mprotect(x, size, PROT_READ | PROT_EXEC)) {
+		int rc = err_errno(e, -errno,
+				   "this host does not allow generated code "
+				   "to be executed");
+
+		codebuf_fini(b);
+		return rc;
+	}
+	return 0;
 }
 
 void codebuf_fini(struct codebuf *b)

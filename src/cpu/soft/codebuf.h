@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Memory for generated code. One memfd is mapped twice: a view that may be
+ * Memory for generated code. It is mapped twice: a view that may be
  * written and a view that may be executed, at different addresses; no mapping
  * is ever both. Code is position-independent or knows codebuf_exec().
  *
