@@ -249,7 +249,14 @@ static int opt_trace(struct run_options *o, char *v, struct err *e)
 static int opt_trace_file(struct run_options *o, char *v, struct err *e)
 {
 	(void)e;
-	o->trace_file = v;
+	o->trace.path = v;
+	return 0;
+}
+
+static int opt_trace_symbols(struct run_options *o, char *v, struct err *e)
+{
+	(void)e;
+	o->trace.symbols_path = v;
 	return 0;
 }
 
@@ -282,6 +289,7 @@ static const struct option_row rows[] = {
 	{"--interpret", false, opt_interp},
 	{"--trace", true, opt_trace},
 	{"--trace-file", true, opt_trace_file},
+	{"--trace-symbols", true, opt_trace_symbols},
 	{"--verbose", false, opt_verbose},
 };
 

@@ -18,7 +18,6 @@ struct run_options {
 	char *const *command; /* after --; NULL: none */
 	bool verbose;
 	struct trace trace;
-	const char *trace_file; /* NULL: stderr */
 };
 
 /* Fills in o; strings point into argv. -EINVAL with a sentence. */

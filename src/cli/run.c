@@ -332,8 +332,8 @@ static int run_main(int argc, char **argv)
 		log_set_level(LOG_INFO);
 	log_set_name(r.o.vm.name);
 	rc = run_configure(&r, &e);
-	if (!rc && r.o.trace_file)
-		rc = trace_open(&r.o.trace, r.o.trace_file, &e);
+	if (!rc)
+		rc = trace_open(&r.o.trace, &e);
 	if (!rc)
 		rc = run_build(&r, &e);
 	if (rc)
@@ -379,9 +379,12 @@ const struct cli_verb cli_run = {
 		"  --debug-exit PORT     a write of v there ends with status "
 		"(v<<1)|1\n"
 		"  --debug-console PORT  bytes written there are printed\n"
-		"  --trace WHAT[,WHAT]   exits: print at the end why "
-		"translated code was left\n"
+		"  --trace WHAT[,WHAT]   exits, blocks, code[=ADDRESS|NAME], "
+		"faults, irqs, perfmap:\n"
+		"                        see docs/translator.md\n"
 		"  --trace-file FILE     where traces go (standard error)\n"
+		"  --trace-symbols FILE  the guest kernel's System.map, for "
+		"names in traces\n"
 		"  --verbose             say more\n"
 		"\n"
 		"At a terminal, Ctrl-] q leaves (Ctrl-] Ctrl-] sends one "

@@ -41,6 +41,7 @@ struct cpu_ops {
 };
 
 struct soft_translator;
+struct trace;
 
 struct engine_config {
 	struct mem *mem;
@@ -56,6 +57,8 @@ struct engine_config {
 	 * the size of its code cache for each vCPU, 0: the default. */
 	const struct soft_translator *translator;
 	u64 code_cache;
+	/* Soft engine: what is traced; NULL: nothing. The caller's. */
+	const struct trace *trace;
 	/* KVM: a ring of dirty pages for each vCPU, where there is one; costs
 	 * less than the bitmap if few pages of many are written. */
 	bool dirty_ring;

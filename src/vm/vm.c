@@ -155,6 +155,7 @@ static int vm_make_engine(struct vm *vm, struct err *e)
 		.cpus = vm->config.cpus,
 		.nested = vm->config.nested,
 		.translator = vm->config.interp_only ? NULL : &jit_translator,
+		.trace = vm->config.trace,
 	};
 	const struct engine_class *c;
 

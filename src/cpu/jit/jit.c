@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "base/clock.h"
 #include "cpu/jit/translate.h"
 #include "cpu/soft/access.h"
 #include "cpu/soft/code.h"
@@ -142,6 +143,7 @@ static bool jit_make(struct soft_vcpu *v, u64 at, const u8 *host)
 {
 	struct jit *j = v->jit;
 	struct jit_unit *t;
+	u64 begin = soft_trace(v) ? clock_ns() : 0;
 
 	if (!unit_read(&j->u, v->rip, host - (v->rip & PAGE_MASK)) ||
 	    j->u.in[0].kind == UNIT_INTERP)
@@ -162,6 +164,8 @@ static bool jit_make(struct soft_vcpu *v, u64 at, const u8 *host)
 	v->vcpu.stat[VCPU_STAT_UNITS]++;
 	v->vcpu.stat[VCPU_STAT_TRANSLATED] += j->u.n;
 	soft_code_hold(v, t->page, t->granules);
+	if (trace_on(soft_trace(v), JIT_TRACES))
+		jit_show(v, t, clock_ns() - begin);
 	return true;
 }
 

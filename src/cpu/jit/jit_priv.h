@@ -37,6 +37,8 @@ extern const u8 jit_host[16];
 #define JIT_UNITS         65536u
 #define JIT_LINKS         131072u
 
+#define JIT_TRACES (TRACE_BLOCKS | TRACE_CODE | TRACE_PERFMAP)
+
 struct jit_unit;
 struct tr;
 
@@ -122,6 +124,9 @@ bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *t);
 void jit_count(struct soft_vcpu *v, enum jit_exit why, bool attention);
 unsigned jit_left(const struct soft_vcpu *v, struct vcpu_left *out,
 		  unsigned max);
+
+/* show.c: the unit just made, which took ns, for traces. */
+void jit_show(const struct soft_vcpu *v, const struct jit_unit *t, u64 ns);
 
 /* common.c: the code that all units share. */
 bool jit_common(struct jit *j);

@@ -145,6 +145,7 @@ static void tr_unit(struct tr *t)
 	}
 	if (tr_falls_off(&t->u->in[t->u->n - 1]))
 		tr_fall_off(t);
+	t->tail = t->e.p;
 	tr_ways_out(t);
 	tr_slow_accesses(t);
 }

@@ -59,6 +59,7 @@ struct tr {
 	/* Where the live flags are: in the host's flags, in v->fl, or both. */
 	bool fl_host, fl_mem;
 	unsigned nslow, nway, nfix;
+	u8 *tail; /* where out-of-line code begins */
 	struct slow_access slow[TR_SLOWS];
 	struct way_out way[TR_WAYS];
 	/* rel32s that go to an instruction of this unit */

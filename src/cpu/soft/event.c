@@ -106,6 +106,16 @@ bool soft_events_pending(struct soft_vcpu *v)
 	return event_nmi_ready(v) || event_irq_ready(v);
 }
 
+static void event_trace_irq(const struct soft_vcpu *v, int vector)
+{
+	char at[128];
+
+	if (trace_on(soft_trace(v), TRACE_IRQS))
+		trace_line(soft_trace(v), "vCPU %u irq %d at %s", v->vcpu.id,
+			   vector,
+			   trace_name(soft_trace(v), v->rip, at, sizeof(at)));
+}
+
 bool soft_deliver_events(struct soft_vcpu *v)
 {
 	event_messages(v);
@@ -131,6 +141,7 @@ bool soft_deliver_events(struct soft_vcpu *v)
 
 		if (n >= 0) {
 			v->vcpu.stat[VCPU_STAT_IRQ]++;
+			event_trace_irq(v, n);
 			event_external(v, (u8)n);
 		}
 	}

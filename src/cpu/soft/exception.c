@@ -103,6 +103,23 @@ void soft_stop(struct soft_vcpu *v, enum soft_stop why, const char *fmt, ...)
 	soft_attention(v, ATTN_MODE);
 }
 
+static void exception_trace(const struct soft_vcpu *v)
+{
+	static const char *const names[] = {
+		"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD",
+		"#NM", "#DF", "9",   "#TS", "#NP", "#SS", "#GP",
+		"#PF", "15",  "#MF", "#AC", "#MC", "#XM",
+	};
+	u8 n = v->fault_vector;
+	char at[128];
+
+	trace_line(soft_trace(v),
+		   "vCPU %u fault %s error %x CR2 %lx CPL %u at %s", v->vcpu.id,
+		   n < ARRAY_LEN(names) ? names[n] : "?",
+		   v->fault_has_error ? v->fault_error : 0, v->cr2, v->cpl,
+		   trace_name(soft_trace(v), v->rip, at, sizeof(at)));
+}
+
 static void exception_note(struct soft_vcpu *v)
 {
 	struct soft_sys *s = v->sys;
@@ -113,6 +130,8 @@ static void exception_note(struct soft_vcpu *v)
 		.rip = v->rip,
 	};
 	v->vcpu.stat[VCPU_STAT_EXCEPTION]++;
+	if (trace_on(soft_trace(v), TRACE_FAULTS))
+		exception_trace(v);
 }
 
 /* Turns the fault into #DF where it must be. False: triple fault. */

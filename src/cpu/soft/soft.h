@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 
+#include "base/trace.h"
 #include "cpu/engine.h"
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/insn.h"
@@ -180,6 +181,11 @@ static inline struct soft_engine *soft_engine_of(const struct soft_vcpu *v)
 static inline struct mem *soft_mem(const struct soft_vcpu *v)
 {
 	return v->vcpu.engine->config.mem;
+}
+
+static inline const struct trace *soft_trace(const struct soft_vcpu *v)
+{
+	return v->vcpu.engine->config.trace;
 }
 
 static inline void soft_attention(struct soft_vcpu *v, u32 bits)
