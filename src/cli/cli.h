@@ -18,6 +18,9 @@ enum {
 	CLI_EXIT_FAILED = 125,     /* sublet could not do it; a line says why */
 };
 
-extern const struct cli_verb cli_run, cli_image, cli_doctor;
+/* One file a verb, the small ones in actions.c. */
+extern const struct cli_verb cli_run, cli_image, cli_doctor, cli_ps, cli_info,
+	cli_console, cli_wait, cli_pause, cli_resume, cli_stop, cli_kill,
+	cli_reset, cli_power_button, cli_nmi;
 
 #endif

@@ -23,7 +23,10 @@ static const struct cli_verb cli_help = {
 };
 
 static const struct cli_verb *const verbs[] = {
-	&cli_run, &cli_image, &cli_doctor, &cli_version, &cli_help,
+	&cli_run,   &cli_ps,           &cli_info,    &cli_console,
+	&cli_wait,  &cli_pause,        &cli_resume,  &cli_stop,
+	&cli_kill,  &cli_power_button, &cli_reset,   &cli_nmi,
+	&cli_image, &cli_doctor,       &cli_version, &cli_help,
 };
 
 static const struct cli_verb *main_find(const char *name)
@@ -42,7 +45,7 @@ static void main_usage(FILE *to)
 	      "usage: sublet VERB [ARGUMENTS]\n\n",
 	      to);
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-		fprintf(to, "  %-8s  %s\n", verbs[i]->name, verbs[i]->summary);
+		fprintf(to, "  %-12s  %s\n", verbs[i]->name, verbs[i]->summary);
 	fputs("\nsublet VERB --help explains a verb. First steps:\n\n"
 	      "  sublet run tiny                   a small Linux, at this "
 	      "terminal\n"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "platform/pc_map.h"
+#include "api/rundir.h"
 
 /* --NAME VALUE or --NAME=VALUE, or --NAME alone where set takes none. */
 struct option_row {
@@ -190,10 +190,9 @@ static int opt_engine(struct run_options *o, char *v, struct err *e)
 
 static int opt_name(struct run_options *o, char *v, struct err *e)
 {
-	if (!*v || strlen(v) > 60)
-		return err_set(e, -EINVAL, "a name has 1 to 60 characters");
 	o->vm.name = v;
-	return 0;
+	o->name_given = true;
+	return rundir_check_name(v, e);
 }
 
 static int opt_port(const char *what, char *v, u16 *port, struct err *e)
@@ -260,6 +259,14 @@ static int opt_trace_symbols(struct run_options *o, char *v, struct err *e)
 	return 0;
 }
 
+static int opt_detach(struct run_options *o, char *v, struct err *e)
+{
+	(void)v;
+	(void)e;
+	o->detach = true;
+	return 0;
+}
+
 static int opt_verbose(struct run_options *o, char *v, struct err *e)
 {
 	(void)v;
@@ -290,6 +297,7 @@ static const struct option_row rows[] = {
 	{"--trace", true, opt_trace},
 	{"--trace-file", true, opt_trace_file},
 	{"--trace-symbols", true, opt_trace_symbols},
+	{"--detach", false, opt_detach},
 	{"--verbose", false, opt_verbose},
 };
 
@@ -340,6 +348,10 @@ static int options_consistent(const struct run_options *o, struct err *e)
 		return err_set(e, -EINVAL,
 			       "a command can be run in an image only, whose "
 			       "init knows how to");
+	if (o->command && o->detach)
+		return err_set(e, -EINVAL,
+			       "a command cannot be run with --detach: its "
+			       "output would go nowhere");
 	return 0;
 }
 

@@ -12,6 +12,8 @@ struct run_options {
 	const char *image;  /* NULL: --kernel is given */
 	const char *append; /* added to the image's command line */
 	bool memory_given;
+	bool name_given;
+	bool detach;
 	bool console_given;
 	enum run_console console;
 	const char *console_file;

@@ -294,6 +294,21 @@ enum vm_end vm_run(struct vm *vm)
 	return vm->end;
 }
 
+const char *vm_end_name(enum vm_end end)
+{
+	static const char *const names[] = {
+		[VM_END_NONE] = "none",
+		[VM_END_POWER_OFF] = "power-off",
+		[VM_END_RESET] = "reset",
+		[VM_END_DEBUG_EXIT] = "debug-exit",
+		[VM_END_SHUTDOWN] = "triple-fault",
+		[VM_END_ERROR] = "error",
+		[VM_END_STOPPED] = "stopped",
+	};
+
+	return names[end];
+}
+
 int vm_exit_code(const struct vm *vm)
 {
 	return vm->code;
@@ -302,6 +317,11 @@ int vm_exit_code(const struct vm *vm)
 const char *vm_report(const struct vm *vm)
 {
 	return vm->report;
+}
+
+const struct vm_config *vm_get_config(const struct vm *vm)
+{
+	return &vm->config;
 }
 
 const char *vm_engine(const struct vm *vm)

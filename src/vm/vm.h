@@ -66,6 +66,7 @@ enum vm_end {
 	VM_END_ERROR,      /* the engine gave up; see vm_report() */
 	VM_END_STOPPED,    /* by vm_stop() */
 };
+const char *vm_end_name(enum vm_end end); /* "power-off" ... */
 
 struct vm;
 
@@ -93,6 +94,8 @@ void vm_free(struct vm *vm);
 enum vm_end vm_run(struct vm *vm);
 int vm_exit_code(const struct vm *vm);      /* of VM_END_DEBUG_EXIT */
 const char *vm_report(const struct vm *vm); /* what happened; may be "" */
+/* What it was made with. Any thread. */
+const struct vm_config *vm_get_config(const struct vm *vm);
 const char *vm_engine(const struct vm *vm); /* name of the engine */
 /* Which engines were passed over and why; "" if none. */
 const char *vm_engine_why(const struct vm *vm);

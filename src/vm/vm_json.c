@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "vm/vm_json.h"
+
+#include <stdio.h>
+
+static json_t *vm_json_strings(const char *const *s, unsigned n)
+{
+	json_t *a = json_array();
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(a, json_string(s[i]));
+	return a;
+}
+
+static json_t *vm_json_drives(const struct vm_config *c)
+{
+	json_t *a = json_array();
+	char id[16];
+
+	for (unsigned i = 0; i < c->ndisks; i++) {
+		const struct vm_disk *d = &c->disks[i];
+
+		snprintf(id, sizeof(id), "disk%u", i);
+		json_array_append_new(
+			a,
+			json_pack("{s:s, s:s, s:b, s:b, s:b}", "drive_id", id,
+				  "path_on_host", d->path, "is_root_device",
+				  i == 0, "is_read_only", (int)d->readonly,
+				  "overlay", (int)d->overlay));
+	}
+	return a;
+}
+
+static json_t *vm_json_networks(const struct vm_config *c)
+{
+	if (c->net == VM_NET_NONE)
+		return json_array();
+	return json_pack("[{s:s, s:s, s:o}]", "iface_id", "net0", "backend",
+			 "user", "forwards",
+			 vm_json_strings(c->forwards, c->nforwards));
+}
+
+json_t *vm_config_json(const struct vm_config *c)
+{
+	const struct boot_config *b = &c->boot;
+
+	return json_pack("{s:{s:s, s:s*, s:s*, s:o}, s:{s:i, s:I, s:b},"
+			 " s:o, s:o, s:{s:s, s:b, s:b, s:b}}",
+			 "boot-source", "kernel_image_path", b->kernel,
+			 "initrd_path", b->initrd, "boot_args", b->cmdline,
+			 "modules", vm_json_strings(b->modules, b->nmodules),
+			 "machine-config", "vcpu_count", (int)c->cpus,
+			 "mem_size_mib", (json_int_t)(c->memory / MIB), "smt",
+			 0, "drives", vm_json_drives(c), "network-interfaces",
+			 vm_json_networks(c), "sublet", "engine", c->engine,
+			 "nested", (int)c->nested, "no_reboot",
+			 (int)c->no_reboot, "interpret", (int)c->interp_only);
+}

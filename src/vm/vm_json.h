@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A VM's configuration as the JSON object that the API shows and that
+ * snapshots keep: Firecracker's objects and fields where it has them, ours
+ * beside them (docs/control.md).
+ */
+#ifndef VM_VM_JSON_H
+#define VM_VM_JSON_H
+
+#include <jansson.h>
+
+#include "vm/vm.h"
+
+/* A new object, or NULL without memory. */
+json_t *vm_config_json(const struct vm_config *c);
+
+#endif
