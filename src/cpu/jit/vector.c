@@ -7,10 +7,14 @@
 #include "cpu/jit/plan.h"
 #include "cpu/jit/translate.h"
 
+/*
+ * VMOVUPS with the lower half. (Legacy MOVUPS waits for the upper half, where
+ * that is in use.)
+ */
 static void vec_move(struct tr *t, u8 code, unsigned reg, size_t off)
 {
-	emit_op(&t->e, (struct opc){.code = code, .map = 1}, (u8)reg,
-		rm_v(off)); /* MOVUPS */
+	emit_op(&t->e, (struct opc){.code = code, .map = 1, .vex = 1}, (u8)reg,
+		rm_v(off));
 }
 
 /* VINSERTF128 ymm, ymm, m128, 1 / VEXTRACTF128 m128, ymm, 1 */
@@ -42,14 +46,9 @@ void vec_load_all(struct tr *t, const struct vec_state *s)
 	for (unsigned r = 0; r < 16; r++) {
 		if (!((s->low | s->full) & BIT(r)))
 			continue;
-		if (s->full & BIT(r)) { /* VMOVUPS clears the upper half */
-			emit_op(&t->e,
-				(struct opc){.code = 0x10, .map = 1, .vex = 1},
-				(u8)r, rm_v(V_XMM(r)));
+		vec_move(t, 0x10, r, V_XMM(r));
+		if (s->full & BIT(r))
 			vec_high(t, false, r);
-		} else {
-			vec_move(t, 0x10, r, V_XMM(r));
-		}
 	}
 }
 
@@ -59,9 +58,7 @@ void vec_use(struct tr *t, unsigned reg, bool full, bool read)
 
 	if (read && full && !(t->vec.full & bit)) {
 		if (!(t->vec.low & bit))
-			emit_op(&t->e,
-				(struct opc){.code = 0x10, .map = 1, .vex = 1},
-				(u8)reg, rm_v(V_XMM(reg)));
+			vec_move(t, 0x10, reg, V_XMM(reg));
 		vec_high(t, false, reg);
 	} else if (read && !((t->vec.low | t->vec.full) & bit)) {
 		vec_move(t, 0x10, reg, V_XMM(reg));
