@@ -50,6 +50,7 @@ void tr_address(struct tr *t, bool linear)
 	bool w = i->adsize == 8;
 	u8 base, index;
 
+	t->addend_loaded = t->addend_kept = false;
 	if (i->base == INSN_REG_RIP) {
 		u64 at = t->x->rip + i->len + (s64)i->disp;
 
@@ -88,6 +89,7 @@ void tr_access(struct tr *t, unsigned size, bool write)
 		return;
 	}
 	t->nslow++;
+	t->addend_loaded = t->addend_kept = false;
 	tr_guard_flags(t);
 	emit_rr(e, 0x89, false, JIT_S1, JIT_S2);
 	emit_op(e, (struct opc){.code = 0xc1}, 5, rm_reg(JIT_S2)); /* SHR */
@@ -111,12 +113,15 @@ void tr_access(struct tr *t, unsigned size, bool write)
 	s->vec = t->vec;
 }
 
-void tr_operand(struct tr *t, unsigned size, bool write)
+struct rm tr_operand(struct tr *t, unsigned size, bool write)
 {
+	if (t->x->window_mem)
+		return tr_window(t, t->x->i.disp);
 	/* Adding a segment base clobbers the flags, so they go first. */
 	tr_guard_flags(t);
 	tr_address(t, true);
 	tr_access(t, size, write);
+	return rm_mem(JIT_S1, 0);
 }
 
 /* Asks the monitor for a host address and goes on. */

@@ -94,15 +94,14 @@ static void branch_push_next(struct tr *t)
 {
 	u64 next = t->x->rip + t->x->i.len;
 
-	emit_lea(&t->e, JIT_S1, rm_mem(JIT_SP, -8), true);
-	tr_access(t, 8, true);
+	struct rm at = tr_stack(t, -8, true);
+
 	if (next == (u64)(s64)(s32)next) {
-		emit_op(&t->e, (struct opc){.code = 0xc7, .w = 1}, 0,
-			rm_mem(JIT_S1, 0));
+		emit_op(&t->e, (struct opc){.code = 0xc7, .w = 1}, 0, at);
 		emit_u32(&t->e, (u32)next);
 	} else {
 		emit_mov_imm(&t->e, JIT_S2, next);
-		emit_store(&t->e, JIT_S2, rm_mem(JIT_S1, 0));
+		emit_store(&t->e, JIT_S2, at);
 	}
 	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, -8), true);
 }
@@ -189,9 +188,7 @@ void tr_ret(struct tr *t)
 	vec_store_all(t, &t->vec);
 	t->vec = vec_none;
 	tr_guard_flags(t);
-	emit_mov(&t->e, JIT_S1, JIT_SP);
-	tr_access(t, 8, false);
-	emit_load(&t->e, JIT_S1, rm_mem(JIT_S1, 0));
+	emit_load(&t->e, JIT_S1, tr_stack(t, 0, false));
 	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, pop), true);
 	branch_indirect(t, pop);
 }
@@ -202,13 +199,11 @@ static void branch_target(struct tr *t)
 	const struct insn *i = &t->x->i;
 
 	tr_guard_flags(t);
-	if (i->mem) {
-		tr_address(t, true);
-		tr_access(t, 8, false);
-		emit_load(&t->e, JIT_S1, rm_mem(JIT_S1, 0));
-	} else {
+	if (i->mem)
+		emit_load(&t->e, JIT_S1, tr_operand(t, 8, false));
+	else
 		tr_get(t, JIT_S1, i->rm);
-	}
+	t->addend_loaded = false;
 }
 
 void tr_jmp_ind(struct tr *t)
@@ -299,6 +294,23 @@ static void way_link(struct tr *t, const struct way_out *w)
 	emit_jmp_to(e, t->j->out[JIT_EXIT_LINK]);
 }
 
+void tr_link_plain(struct tr *t, u64 rip)
+{
+	struct jit_link *l = way_new_link(t, rip, false, true);
+
+	if (!l)
+		return;
+	l->plain = true;
+	l->site = emit_jmp(&t->e);
+	if (t->e.full)
+		return;
+	l->unlinked = t->e.p;
+	emit_patch32(l->site, t->e.p);
+	way_set_rip(t, rip);
+	emit_mov_imm(&t->e, JIT_S1, (u64)l);
+	emit_jmp_to(&t->e, t->j->out[JIT_EXIT_LINK]);
+}
+
 static void way_leave(struct tr *t, const struct way_out *w)
 {
 	static const u8 exit[] = {
@@ -323,6 +335,7 @@ void tr_ways_out(struct tr *t)
 		vec_store_all(t, &w.vec);
 		switch (w.kind) {
 		case WAY_LINK: way_link(t, &w); break;
+		case WAY_WINDOW: tr_window_out(t, &w); break;
 		case WAY_LABEL: branch_fix(t, emit_jmp(&t->e), w.label); break;
 		default: way_leave(t, &w); break;
 		}

@@ -6,6 +6,7 @@
 #include "cpu/jit/translate.h"
 
 #include "cpu/soft/access.h"
+#include "cpu/soft/mmu.h"
 
 /* Registers that a C function may change, of those that hold guest ones. */
 static const u8 common_volatile[] = {0, 2, 4, 6, 7, 8, 9};
@@ -95,6 +96,33 @@ static void *common_fill_slow(struct soft_vcpu *v, u64 lin, u64 n,
 }
 
 /*
+ * RCX = f(vCPU, RCX, a, b), for code that was called itself; ZF is set if it
+ * is 0. No vector register is in use.
+ */
+static void common_call(struct emit *e, u64 f, u32 a, u32 b)
+{
+	for (unsigned k = 0; k < ARRAY_LEN(common_volatile); k++)
+		emit_store(e, jit_host[common_volatile[k]],
+			   rm_v(V_GPR(common_volatile[k])));
+	common_vzeroupper(e);
+	emit_mov(e, H_SI, H_CX);
+	emit_mov_imm(e, H_DX, a);
+	emit_mov_imm(e, H_CX, b);
+	/* RDGSBASE rdi */
+	emit_op(e, (struct opc){.code = 0xae, .map = 1, .pfx = 0xf3, .w = 1}, 1,
+		rm_reg(H_DI));
+	emit_alu_imm(e, 5, true, H_SP, 8);
+	emit_mov_imm(e, H_AX, f);
+	emit_op(e, (struct opc){.code = 0xff}, 2, rm_reg(H_AX));
+	emit_alu_imm(e, 0, true, H_SP, 8);
+	emit_mov(e, JIT_S1, H_AX);
+	emit_rr(e, 0x85, true, H_AX, H_AX);
+	for (unsigned k = 0; k < ARRAY_LEN(common_volatile); k++)
+		emit_load(e, jit_host[common_volatile[k]],
+			  rm_v(V_GPR(common_volatile[k])));
+}
+
+/*
  * Called with the linear address in RCX and the instruction's in R11; returns
  * with a host address in RCX, or leaves.
  */
@@ -104,25 +132,8 @@ static u8 *common_fill(struct emit *e, unsigned size_log2, bool write,
 	u8 *at = e->p, *none;
 
 	emit_store(e, JIT_S2, rm_v(V(rip)));
-	for (unsigned k = 0; k < ARRAY_LEN(common_volatile); k++)
-		emit_store(e, jit_host[common_volatile[k]],
-			   rm_v(V_GPR(common_volatile[k])));
-	common_vzeroupper(e);
-	emit_mov(e, H_SI, H_CX);
-	emit_mov_imm(e, H_DX, 1u << size_log2);
-	emit_mov_imm(e, H_CX, write ? MMU_WRITE : MMU_READ);
-	/* RDGSBASE rdi */
-	emit_op(e, (struct opc){.code = 0xae, .map = 1, .pfx = 0xf3, .w = 1}, 1,
-		rm_reg(H_DI));
-	emit_alu_imm(e, 5, true, H_SP, 8);
-	emit_mov_imm(e, H_AX, (u64)&common_fill_slow);
-	emit_op(e, (struct opc){.code = 0xff}, 2, rm_reg(H_AX));
-	emit_alu_imm(e, 0, true, H_SP, 8);
-	emit_mov(e, JIT_S1, H_AX);
-	emit_rr(e, 0x85, true, H_AX, H_AX);
-	for (unsigned k = 0; k < ARRAY_LEN(common_volatile); k++)
-		emit_load(e, jit_host[common_volatile[k]],
-			  rm_v(V_GPR(common_volatile[k])));
+	common_call(e, (u64)&common_fill_slow, 1u << size_log2,
+		    write ? MMU_WRITE : MMU_READ);
 	none = emit_jcc(e, 4);
 	emit_u8(e, 0xc3);
 	if (e->full)
@@ -130,6 +141,71 @@ static u8 *common_fill(struct emit *e, unsigned size_log2, bool write,
 	emit_patch32(none, e->p);
 	emit_alu_imm(e, 0, true, H_SP, 8);
 	emit_jmp_to(e, exit);
+	return at;
+}
+
+/* Brings what the window needs into the TLB; false: only an access can. */
+static u64 common_window_fill(struct soft_vcpu *v, u64 lin)
+{
+	if (!lin_canonical(lin))
+		return 0;
+	mmu_refill(v, lin);
+	return tlb_hit(tlb_slot(v->tlb, lin)->tag_write, lin, 1);
+}
+
+/* R11 = the TLB entry of RCX; R14 = its page; flags: whether it has a tag. */
+static void common_lookup(struct emit *e, size_t tag)
+{
+	emit_rr(e, 0x89, false, JIT_S1, JIT_S2);
+	emit_op(e, (struct opc){.code = 0xc1}, 5, rm_reg(JIT_S2)); /* SHR */
+	emit_u8(e, PAGE_SHIFT - 5);
+	emit_alu_imm(e, 4, false, JIT_S2, (TLB_SIZE - 1) << 5);
+	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2, rm_v(V(tlb)));
+	emit_mov(e, JIT_S3, JIT_S1);
+	emit_alu_imm(e, 4, true, JIT_S3, -(s32)PAGE_SIZE);
+	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S3,
+		rm_mem(JIT_S2, (s32)tag));
+}
+
+/*
+ * Called with the linear address in RCX where a range of span k begins; moves
+ * the window there and returns RCX not 0, or 0 if it cannot hold all of it.
+ */
+static u8 *common_window(struct emit *e, unsigned k)
+{
+	u8 *at = e->p, *miss, *over, *none, *again;
+
+	again = e->p;
+	common_lookup(e, offsetof(struct tlb_entry, tag_write));
+	miss = emit_jcc(e, 5);
+	emit_rr(e, 0x29, true, JIT_S3, JIT_S1);
+	emit_alu_imm(e, 7, true, JIT_S1, (s32)(PAGE_SIZE - WINDOW_SPAN(k)));
+	over = emit_jcc(e, 7);
+	emit_load(e, JIT_S1,
+		  rm_mem(JIT_S2, offsetof(struct tlb_entry, addend)));
+	emit_store(e, JIT_S1, rm_v(V(window.addend)));
+	emit_store(e, JIT_S3, rm_v(V(window.page)));
+	for (unsigned s = 0; s < WINDOW_SPANS; s++) {
+		emit_op(e, (struct opc){.code = 0xc7, .w = 1}, 0,
+			rm_v(V(window.limit) + 8 * s));
+		emit_u32(e, (u32)(PAGE_SIZE - WINDOW_SPAN(s) + 1));
+	}
+	emit_mov_imm(e, JIT_S1, 1);
+	emit_u8(e, 0xc3);
+	if (e->full)
+		return at;
+	emit_patch32(miss, e->p);
+	emit_store(e, JIT_S1, rm_v(V(jit_tmp)));
+	common_call(e, (u64)&common_window_fill, 0, 0);
+	none = emit_jcc(e, 4);
+	emit_load(e, JIT_S1, rm_v(V(jit_tmp)));
+	emit_jmp_to(e, again);
+	if (e->full)
+		return at;
+	emit_patch32(over, e->p);
+	emit_patch32(none, e->p);
+	emit_mov_imm(e, JIT_S1, 0);
+	emit_u8(e, 0xc3);
 	return at;
 }
 
@@ -148,6 +224,8 @@ bool jit_common(struct jit *j)
 		for (unsigned s = 0; s < JIT_FILL_SIZES; s++)
 			j->fill[w][s] =
 				common_fill(&e, s, w, j->out[JIT_EXIT_ACCESS]);
+	for (unsigned k = 0; k < WINDOW_SPANS; k++)
+		j->window[k] = common_window(&e, k);
 	codebuf_alloc(&j->buf, (size_t)(e.p - p), 1);
 	j->common_end = j->buf.used;
 	return !e.full;

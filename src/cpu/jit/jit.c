@@ -29,11 +29,11 @@ static struct jit_entry *jit_slot(struct jit *j, u64 lin)
 	return &j->map[(lin ^ lin >> JIT_MAP_BITS) & (JIT_MAP_SIZE - 1)];
 }
 
-static struct jit_unit *jit_find(struct jit *j, u64 rip, u64 at)
+static struct jit_unit *jit_find(struct jit *j, u64 rip, u64 at, bool plain)
 {
 	struct jit_unit *t = j->hash[jit_hash(rip, at)];
 
-	while (t && (t->rip != rip || t->at != at))
+	while (t && (t->rip != rip || t->at != at || t->plain != plain))
 		t = t->hash_next;
 	return t;
 }
@@ -139,7 +139,7 @@ static bool jit_mode_ok(const struct soft_vcpu *v)
 	return (v->mode & (MODE_CS64 | MODE_AC)) == MODE_CS64;
 }
 
-static bool jit_make(struct soft_vcpu *v, u64 at, const u8 *host)
+static bool jit_make(struct soft_vcpu *v, u64 at, const u8 *host, bool plain)
 {
 	struct jit *j = v->jit;
 	struct jit_unit *t;
@@ -154,7 +154,8 @@ static bool jit_make(struct soft_vcpu *v, u64 at, const u8 *host)
 	*t = (struct jit_unit){.rip = v->rip,
 			       .at = at,
 			       .page = (u32)(at >> PAGE_SHIFT),
-			       .granules = j->u.granules};
+			       .granules = j->u.granules,
+			       .plain = plain};
 	if (!jit_translate(v, j, t))
 		return false;
 	t->hash_next = j->hash[jit_hash(t->rip, at)];
@@ -191,12 +192,12 @@ static void jit_heat(struct soft_vcpu *v)
 	u64 at;
 
 	host = jit_fetch(v, &at);
-	if (!host || jit_find(v->jit, v->rip, at))
+	if (!host || jit_find(v->jit, v->rip, at, false))
 		return;
 	soft_code_hold(v, at >> PAGE_SHIFT, 0);
-	if (!jit_make(v, at, host)) {
+	if (!jit_make(v, at, host, false)) {
 		jit_flush(v);
-		jit_make(v, at, host);
+		jit_make(v, at, host, false);
 	}
 }
 
@@ -224,7 +225,7 @@ static struct jit_unit *jit_lookup(struct soft_vcpu *v)
 	if (e->lin == v->rip && e->key == v->fetch_key && e->unit)
 		return e->unit;
 	host = jit_fetch(v, &at);
-	t = host ? jit_find(v->jit, v->rip, at) : NULL;
+	t = host ? jit_find(v->jit, v->rip, at, false) : NULL;
 	if (t)
 		*e = (struct jit_entry){
 			.lin = v->rip,
@@ -232,6 +233,26 @@ static struct jit_unit *jit_lookup(struct soft_vcpu *v)
 			.code = codebuf_exec(&v->jit->buf, t->entry_fl),
 			.unit = t};
 	return t;
+}
+
+/* What is to be linked: the plain unit is made where it is wanted. */
+static struct jit_unit *jit_linked(struct soft_vcpu *v)
+{
+	const struct jit_link *l = v->jit_pending;
+	struct jit_unit *t;
+	const u8 *host;
+	u64 at;
+
+	if (!l->plain)
+		return jit_lookup(v);
+	host = jit_fetch(v, &at);
+	t = host ? jit_find(v->jit, v->rip, at, true) : NULL;
+	if (t || !host)
+		return t;
+	if (jit_make(v, at, host, true))
+		return jit_find(v->jit, v->rip, at, true);
+	jit_flush(v); /* the link is gone as well */
+	return NULL;
 }
 
 static enum soft_jit_result jit_run(struct soft_vcpu *v)
@@ -258,7 +279,7 @@ static enum soft_jit_result jit_run(struct soft_vcpu *v)
 			return JIT_INTERP;
 		if (attention)
 			break;
-		t = jit_lookup(v);
+		t = why == JIT_EXIT_LINK ? jit_linked(v) : jit_lookup(v);
 		if (t && why == JIT_EXIT_LINK)
 			jit_link(v->jit_pending, t, v->fetch_key);
 	} while (t);

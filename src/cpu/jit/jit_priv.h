@@ -52,6 +52,7 @@ struct jit_link {
 	struct jit_link *next_in; /* in to->incoming */
 	bool cross;               /* other page: checks key */
 	bool in_fl;               /* flags are in v->fl */
+	bool plain;               /* to the plain unit there */
 };
 
 struct jit_unit {
@@ -59,6 +60,7 @@ struct jit_unit {
 	u32 page;          /* index of the RAM page */
 	u32 links, nlinks; /* outgoing, in jit.link[] */
 	u64 granules;
+	bool plain;     /* does without v->window (window.c) */
 	u8 *entry_fl;   /* flags are in v->fl */
 	u8 *entry_host; /* flags are in the host's */
 	struct jit_unit *hash_next, *page_next;
@@ -102,6 +104,7 @@ struct jit {
 	/* Common code, made once; addresses in the writable view. */
 	u8 *enter, *exit, *out[JIT_EXITS];
 	u8 *fill[2][JIT_FILL_SIZES];
+	u8 *window[WINDOW_SPANS]; /* move v->window */
 	size_t common_end;
 	struct jit_entry map[JIT_MAP_SIZE];
 	struct jit_unit *hash[JIT_HASH_SIZE];

@@ -164,6 +164,33 @@ static void test_vectors(void **state)
 	SAME(vectors);
 }
 
+/* The stack walks down over a page's end, 8 bytes a turn. */
+CODE(stack, 64,
+     "mov $20, %r8d\n mov %rsp, %r13\n"
+     "0: mov $0x101200, %r12d\n"
+     "1: mov %r12, %rsp\n push %r12\n push $77\n pushq (%rsp)\n"
+     "addq $5, 8(%rsp)\n push %rsp\n mov 4(%rsp), %rdx\n add %rdx, %r10\n"
+     "call 2f\n mov 16(%rsp), %ah\n sub $0x48, %rsp\n mov %rax, 0x40(%rsp)\n"
+     "movups %xmm1, 24(%rsp)\n stc\n mov 32(%rsp), %rdi\n adc %rdi, %r11\n"
+     "test $8, %r12b\n jz 3f\n movaps 16(%rsp), %xmm1\n"
+     "lock cmpxchg16b (%rsp)\n shlq %cl, 8(%rsp)\n jmp 4f\n"
+     "3: push %rcx\n xchg %rdi, (%rsp)\n pop %rcx\n add %rdi, %rcx\n"
+     "4: lea 0x48(%rsp), %rsp\n lea 5f(%rip), %rax\n push %rax\n"
+     "call *(%rsp)\n pop %rax\n pop %rsp\n pop %r15\n pop %r9\n"
+     "mov %rsp, %rbp\n push %rbp\n mov %rsp, %rbp\n sub $0x400, %rsp\n"
+     "mov %r15, 0x3f0(%rsp)\n and $-16, %rsp\n mov %r9, 8(%rsp)\n leave\n"
+     "sub $8, %r12\n cmp $0x100e00, %r12d\n ja 1b\n dec %r8d\n jnz 0b\n"
+     "mov %r13, %rsp\n out %al, $0xf4\n jmp .\n"
+     "2: sub $24, %rsp\n mov %r12, (%rsp)\n mov 24(%rsp), %rsi\n"
+     "add %rsi, 8(%rsp)\n add $24, %rsp\n ret $0\n"
+     "5: mov %r12, -0x20(%rsp)\n pop %rbx\n jmp *%rbx\n");
+
+static void test_stack(void **state)
+{
+	(void)state;
+	SAME(stack);
+}
+
 /* Division by what makes it fault now and then is left out: only the ways
  * that the translator hands to the interpreter. */
 CODE(divides, 64,
@@ -197,9 +224,10 @@ static void test_changing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_loop),    cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_calls),   cmocka_unit_test(test_vectors),
-		cmocka_unit_test(test_divides), cmocka_unit_test(test_changing),
+		cmocka_unit_test(test_loop),     cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_calls),    cmocka_unit_test(test_stack),
+		cmocka_unit_test(test_vectors),  cmocka_unit_test(test_divides),
+		cmocka_unit_test(test_changing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,15 +207,15 @@ static void plain_modrm(struct tr *t)
 	const u8 *next = &scratch[(i->mem || cl) + (i->mem && cl)];
 	struct rm at;
 
-	if (i->mem) {
-		tr_operand(t, i->memsize, op_rows[i->row].attr & OPA_STORE);
-		at = rm_mem(JIT_S1, 0);
-	}
+	if (i->mem)
+		at = tr_operand(t, i->memsize,
+				op_rows[i->row].attr & OPA_STORE);
 	tr_need_flags(t);
 	if (i->mem && cl) {
 		emit_mov(&t->e, JIT_S2, JIT_S1);
-		at = rm_mem(JIT_S2, 0);
+		at.reg = JIT_S2;
 	}
+	t->addend_kept &= !cl;
 	if (cl)
 		emit_mov(&t->e, H_CX, JIT_GCX);
 	if (!i->mem) {
@@ -230,7 +230,10 @@ static void plain_modrm(struct tr *t)
 	if (plain_has_v(i)) {
 		v = plain_open(t, i->vreg, use.v, *next);
 		o.vvvv = v.host;
+		next += v.host == *next;
 	}
+	if (next == scratch)
+		t->addend_kept = t->addend_loaded;
 	emit_op(&t->e, o, reg.host, at);
 	plain_imm(t);
 	plain_close(t, &v);
@@ -312,8 +315,7 @@ void tr_div(struct tr *t)
 	struct opnd rm;
 
 	if (i->mem) {
-		tr_operand(t, i->memsize, false);
-		at = rm_mem(JIT_S1, 0);
+		at = tr_operand(t, i->memsize, false);
 	} else {
 		rm = plain_open(t, i->rm, USE_R, JIT_S1);
 		at = rm_reg(rm.host);
@@ -343,16 +345,19 @@ void tr_cx(struct tr *t)
 {
 	const struct insn *i = &t->x->i;
 	bool wide = i->op == OP_CMPXCHG16B;
+	struct rm at = tr_operand(t, wide ? 16 : 8, true);
 
-	tr_operand(t, wide ? 16 : 8, true);
 	if (wide) {
-		emit_op(&t->e, (struct opc){.code = 0xf6}, 0, rm_reg(JIT_S1));
+		tr_guard_flags(t);
+		emit_lea(&t->e, JIT_S2, at, true);
+		emit_op(&t->e, (struct opc){.code = 0xf6}, 0, rm_reg(JIT_S2));
 		emit_u8(&t->e, 15);
 		tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->rip, t->x->live);
 	}
 	tr_need_flags(t);
-	emit_mov(&t->e, JIT_S2, JIT_S1);
+	emit_lea(&t->e, JIT_S2, at, true);
 	emit_mov(&t->e, H_CX, JIT_GCX);
+	t->addend_kept = false;
 	emit_op(&t->e,
 		(struct opc){.code = 0xc7,
 			     .map = 1,
@@ -365,29 +370,26 @@ void tr_push(struct tr *t)
 {
 	const struct insn *i = &t->x->i;
 	struct emit *e = &t->e;
-	struct rm tmp = rm_v(V(jit_tmp));
+	u8 src = JIT_S2;
+	struct rm at;
 
 	if (i->mem) {
-		tr_operand(t, 8, false);
-		emit_load(e, JIT_S1, rm_mem(JIT_S1, 0));
-		emit_store(e, JIT_S1, tmp);
+		emit_load(e, JIT_S2, tr_operand(t, 8, false));
+		emit_store(e, JIT_S2, rm_v(V(jit_tmp)));
+		t->addend_loaded = t->addend_kept;
 	}
-	emit_lea(e, JIT_S1, rm_mem(JIT_SP, -8), true);
-	tr_access(t, 8, true);
+	at = tr_stack(t, -8, true);
 	if (i->form == FORM_I) {
-		emit_op(e, (struct opc){.code = 0xc7, .w = 1}, 0,
-			rm_mem(JIT_S1, 0));
+		emit_op(e, (struct opc){.code = 0xc7, .w = 1}, 0, at);
 		emit_u32(e, (u32)i->imm);
 	} else {
-		u8 src = JIT_S2;
-
 		if (i->mem)
-			emit_load(e, src, tmp);
+			emit_load(e, src, rm_v(V(jit_tmp)));
 		else if (jit_host[i->rm] == H_NONE)
 			emit_load(e, src, rm_v(V_GPR(i->rm)));
 		else
 			src = jit_host[i->rm];
-		emit_store(e, src, rm_mem(JIT_S1, 0));
+		emit_store(e, src, at);
 	}
 	emit_lea(e, JIT_SP, rm_mem(JIT_SP, -8), true);
 }
@@ -395,16 +397,14 @@ void tr_push(struct tr *t)
 void tr_pop(struct tr *t)
 {
 	u8 g = t->x->i.rm;
+	struct rm at = tr_stack(t, 0, false);
+	u8 to = jit_host[g] == H_NONE ? JIT_S2 : jit_host[g];
 
-	emit_mov(&t->e, JIT_S1, JIT_SP);
-	tr_access(t, 8, false);
-	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, 8), true);
-	if (jit_host[g] == H_NONE) {
-		emit_load(&t->e, JIT_S2, rm_mem(JIT_S1, 0));
-		tr_put(t, g, JIT_S2);
-	} else {
-		emit_load(&t->e, jit_host[g], rm_mem(JIT_S1, 0));
-	}
+	emit_load(&t->e, to, at);
+	if (g != REG_SP)
+		emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, 8), true);
+	if (to == JIT_S2)
+		tr_put(t, g, to);
 }
 
 void tr_leave(struct tr *t)

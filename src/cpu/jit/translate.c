@@ -104,6 +104,8 @@ static void tr_insn(struct tr *t)
 	};
 	struct unit_insn *x = t->x;
 
+	t->addend_loaded = t->addend_kept && !x->label;
+	t->addend_kept = false;
 	tr_label(t);
 	x->code = t->e.p;
 	if (x->loop)
@@ -129,12 +131,31 @@ static bool tr_falls_off(const struct unit_insn *last)
 	}
 }
 
+/* With flags in v->fl or the host's; then they are in the host's. */
+static void tr_entries(struct tr *t)
+{
+	bool live = t->u->in[0].live;
+
+	t->fl_host = false;
+	if (t->u->window_end > t->u->window_low) {
+		t->t->entry_host = t->e.p;
+		if (live)
+			tr_save_flags(t);
+		t->t->entry_fl = t->e.p;
+		tr_window_check(t);
+		if (live)
+			tr_restore_flags(t);
+	} else {
+		t->t->entry_fl = t->e.p;
+		if (live)
+			tr_restore_flags(t);
+		t->t->entry_host = t->e.p;
+	}
+}
+
 static void tr_unit(struct tr *t)
 {
-	t->t->entry_fl = t->e.p;
-	if (t->u->in[0].live)
-		tr_restore_flags(t);
-	t->t->entry_host = t->e.p;
+	tr_entries(t);
 	t->fl_host = true;
 	t->fl_mem = false;
 	if (t->u->simd)
@@ -169,6 +190,8 @@ bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *unit)
 	t->v = v;
 	unit->links = j->nlinks;
 	unit->nlinks = 0;
+	if (!unit->plain)
+		window_plan(t->u);
 	tr_unit(t);
 	if (t->e.full)
 		return false;

@@ -37,12 +37,13 @@ struct way_out {
 };
 
 enum way_kind {
-	WAY_LINK,  /* direct branch to rip */
-	WAY_OP,    /* the interpreter runs rip: not translated, */
-	WAY_VALUE, /* operands that may fault, */
-	WAY_SIMD,  /* or vector instructions are off */
-	WAY_POLL,  /* attention was set: to the monitor, go on at rip */
-	WAY_LABEL, /* to another instruction of this unit, vectors stored */
+	WAY_LINK,   /* direct branch to rip */
+	WAY_OP,     /* the interpreter runs rip: not translated, */
+	WAY_VALUE,  /* operands that may fault, */
+	WAY_SIMD,   /* or vector instructions are off */
+	WAY_POLL,   /* attention was set: to the monitor, go on at rip */
+	WAY_WINDOW, /* the stack is not where v->window is */
+	WAY_LABEL,  /* to another instruction of this unit, vectors stored */
 };
 
 #define TR_SLOWS 256
@@ -58,6 +59,9 @@ struct tr {
 	struct vec_state vec;
 	/* Where the live flags are: in the host's flags, in v->fl, or both. */
 	bool fl_host, fl_mem;
+	u8 *window_ok; /* where a unit goes on after the check of its window */
+	/* RCX has v->window.addend: since before this instruction; after it. */
+	bool addend_loaded, addend_kept;
 	unsigned nslow, nway, nfix;
 	u8 *tail; /* where out-of-line code begins */
 	struct slow_access slow[TR_SLOWS];
@@ -77,14 +81,24 @@ void tr_guard_flags(struct tr *t);
 /* Before they are used: live ones are brought to the host's flags. */
 void tr_need_flags(struct tr *t);
 
-/* access.c: puts the host address of size bytes at x's memory operand in RCX;
- * clobbers R11 and the host's flags. */
-void tr_operand(struct tr *t, unsigned size, bool write);
-/* The same for the linear address that is in RCX. */
+/* access.c: where size bytes at x's memory operand are, by RCX; may clobber R11
+ * and the host's flags. */
+struct rm tr_operand(struct tr *t, unsigned size, bool write);
+/* Puts the host address of the linear address that is in RCX in RCX; clobbers
+ * R11, R14 and the host's flags. */
 void tr_access(struct tr *t, unsigned size, bool write);
 /* The effective address (with segment base if linear) in RCX. */
 void tr_address(struct tr *t, bool linear);
 void tr_slow_accesses(struct tr *t);
+
+/* window.c: plans which accesses are in the unit's window; checks it at the
+ * entry, where flags that are live are in v->fl. */
+void window_plan(struct unit *u);
+void tr_window_check(struct tr *t);
+void tr_window_out(struct tr *t, const struct way_out *w);
+/* RSP + disp in the window, and 8 bytes there in or out of it; by RCX. */
+struct rm tr_window(struct tr *t, s32 disp);
+struct rm tr_stack(struct tr *t, s32 disp, bool write);
 
 /* vector.c */
 void vec_use(struct tr *t, unsigned reg, bool full, bool read);
@@ -115,6 +129,8 @@ void tr_interp(struct tr *t);
 void tr_poll(struct tr *t, u64 rip, u16 live);
 /* A branch here from "from" (rel32), that leaves the unit. */
 void tr_way(struct tr *t, u8 *from, enum way_kind kind, u64 rip, u16 live);
+/* To the plain unit at rip; live flags are in v->fl. */
+void tr_link_plain(struct tr *t, u64 rip);
 void tr_fall_off(struct tr *t);
 void tr_ways_out(struct tr *t);
 

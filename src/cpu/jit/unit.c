@@ -46,7 +46,7 @@ static bool unit_decode(struct unit_insn *x, u64 rip, const u8 *page)
 	if (insn_decode(&x->i, x->bytes, n, DECODE_64) != DECODE_OK)
 		return false;
 	x->kind = plan_insn(&x->i);
-	x->label = x->loop = false;
+	x->label = x->loop = x->window = x->window_mem = false;
 	x->target = -1;
 	x->code = NULL;
 	unit_flags(x);
@@ -176,6 +176,7 @@ bool unit_read(struct unit *u, u64 rip, const u8 *page)
 	u->rip = rip;
 	u->page = page;
 	u->n = u->len = 0;
+	u->window_low = u->window_end = 0;
 	u->granules = 0;
 	u->simd = u->avx = false;
 	while (u->n < UNIT_INSNS) {

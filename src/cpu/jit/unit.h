@@ -43,6 +43,8 @@ struct unit_insn {
 	u8 kind;         /* enum unit_kind */
 	bool label;      /* branched to from within the unit */
 	bool loop;       /* ... backwards: look at attention here */
+	bool window;     /* its stack access is in the unit's window */
+	bool window_mem; /* its memory operand is */
 	u16 read, write; /* flags: read; certainly written */
 	u16 live;        /* flags live before it */
 	u16 live_after;
@@ -57,6 +59,8 @@ struct unit {
 	bool simd, avx;  /* has vector instructions */
 	u16 live_out;    /* flags live where it falls off the end */
 	u64 granules;    /* 64-byte pieces of the page it depends on */
+	/* Relative to RSP at entry: what one check may cover (window.c). */
+	s64 window_low, window_end;
 	struct unit_insn in[UNIT_INSNS];
 };
 

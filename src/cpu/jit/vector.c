@@ -159,9 +159,16 @@ static u8 simd_gpr(struct tr *t, u8 g, u8 use)
 }
 
 /* Raises #GP by the interpreter if the operand is not aligned. */
-static void simd_check_alignment(struct tr *t)
+static void simd_check_alignment(struct tr *t, struct rm at)
 {
-	emit_op(&t->e, (struct opc){.code = 0xf6}, 0, rm_reg(JIT_S1));
+	u8 reg = at.reg;
+
+	if (at.index != H_NONE || at.disp) {
+		tr_guard_flags(t);
+		emit_lea(&t->e, JIT_S2, at, true);
+		reg = JIT_S2;
+	}
+	emit_op(&t->e, (struct opc){.code = 0xf6}, 0, rm_reg(reg));
 	emit_u8(&t->e, (u8)(t->x->i.memsize - 1));
 	tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->rip, t->x->live);
 }
@@ -193,6 +200,7 @@ void tr_simd(struct tr *t)
 			.vex = vex,
 			.l = !!(i->prefix & PFX_VEXL),
 			.vvvv = i->vreg};
+	struct rm at = {0};
 	u8 reg, rm;
 
 	if (i->op == OP_VZEROUPPER) {
@@ -206,14 +214,14 @@ void tr_simd(struct tr *t)
 		: row->map == MAP_38  ? 2
 				      : 3;
 	if (i->mem)
-		tr_operand(t, i->memsize, row->attr & OPA_STORE);
+		at = tr_operand(t, i->memsize, row->attr & OPA_STORE);
 	if (i->mem && row->attr & OPA_ALIGN)
-		simd_check_alignment(t);
+		simd_check_alignment(t, at);
 	vec_prepare(t, row, vex);
 	tr_need_flags(t);
 	reg = simd_gpr(t, i->reg, use.reg);
 	rm = simd_gpr(t, i->rm, use.rm);
-	emit_op(&t->e, o, reg, i->mem ? rm_mem(JIT_S1, 0) : rm_reg(rm));
+	emit_op(&t->e, o, reg, i->mem ? at : rm_reg(rm));
 	emit_bytes(&t->e, t->x->bytes + i->len - i->immsize, i->immsize);
 	if (use.reg & USE_W && reg == JIT_S2)
 		tr_put(t, i->reg, JIT_S2);

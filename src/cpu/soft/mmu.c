@@ -97,12 +97,17 @@ void mmu_select(struct soft_vcpu *v)
 {
 	struct soft_mmu *m = v->mmu;
 
+	enum mmu_kind kind = TLB_SUPER;
+
 	if (v->cpl == 3)
-		m->kind = TLB_USER;
+		kind = TLB_USER;
 	else if (v->rflags & RFLAGS_AC && v->cr4 & CR4_SMAP)
-		m->kind = TLB_SUPER_AC;
-	else
-		m->kind = TLB_SUPER;
+		kind = TLB_SUPER_AC;
+	if (kind != m->kind) {
+		m->window[m->kind] = v->window;
+		v->window = m->window[kind];
+		m->kind = kind;
+	}
 	v->tlb = v->mode & MODE_AC ? (struct tlb_entry *)mmu_no_tlb
 				   : m->set->tlb[m->kind].e;
 	v->tlb_sys = m->set->tlb[TLB_SUPER].e;
@@ -467,11 +472,35 @@ static inline void mmu_install(struct soft_vcpu *v, gva_t lin,
 	tlb_fill(v, kind, lin, &e, global, w->size);
 }
 
+/* What w found is installed, if it is RAM. */
+static inline void mmu_reach(struct soft_vcpu *v, gva_t lin,
+			     enum mmu_access access, enum mmu_kind kind,
+			     const struct mmu_walk *w, struct mmu_page *page)
+{
+	const struct mem_slot *slot = mem_find(soft_mem(v), w->gpa);
+
+	*page = (struct mmu_page){.gpa = w->gpa};
+	if (!slot || w->gpa == v->mmu->apic_page)
+		return;
+	page->host = slot->host + (w->gpa - slot->gpa);
+	page->readonly = slot->readonly;
+	mmu_install(v, lin, access, kind, w, page);
+}
+
+void mmu_refill(struct soft_vcpu *v, gva_t lin)
+{
+	enum mmu_kind kind = v->mmu->kind;
+	struct mmu_page page;
+	struct mmu_walk w;
+
+	if (v->cr0 & CR0_PG && mmu_walk_quick(v, lin, MMU_WRITE, kind, &w))
+		mmu_reach(v, lin, MMU_WRITE, kind, &w, &page);
+}
+
 bool mmu_translate(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
 		   bool sys, struct mmu_page *page, u32 *error)
 {
 	enum mmu_kind kind = sys ? TLB_SUPER : v->mmu->kind;
-	const struct mem_slot *slot;
 	struct mmu_walk w;
 
 	v->vcpu.stat[VCPU_STAT_TLB_MISS]++;
@@ -491,13 +520,7 @@ bool mmu_translate(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
 		w.nx = false;
 		w.pte = 0;
 	}
-	*page = (struct mmu_page){.gpa = w.gpa};
-	slot = mem_find(soft_mem(v), w.gpa);
-	if (!slot || w.gpa == v->mmu->apic_page)
-		return true;
-	page->host = slot->host + (w.gpa - slot->gpa);
-	page->readonly = slot->readonly;
-	mmu_install(v, lin, access, kind, &w, page);
+	mmu_reach(v, lin, access, kind, &w, page);
 	return true;
 }
 

@@ -65,6 +65,8 @@ struct mmu_set {
 struct soft_mmu {
 	struct mmu_set *set; /* of the current PCID */
 	enum mmu_kind kind;  /* which v->tlb is */
+	/* v->window of the other kinds */
+	struct soft_window window[TLB_KINDS];
 	u64 tick;
 	u64 pdpte[4];         /* PAE */
 	u64 rsvd[5][2];       /* reserved bits by level and "is a leaf" */
@@ -94,6 +96,11 @@ void mmu_fini(struct soft_vcpu *v);
  */
 bool mmu_translate(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
 		   bool sys, struct mmu_page *page, u32 *error);
+/*
+ * Fills the TLB for stores to lin if that takes nothing else: the page table
+ * is known, and accessed and dirty bits are set. At CPL.
+ */
+void mmu_refill(struct soft_vcpu *v, gva_t lin);
 NORETURN void mmu_fault(struct soft_vcpu *v, gva_t lin, u32 error);
 
 /* Bytes at a guest physical address that is not RAM: APIC or cpu_ops. */
@@ -127,6 +134,8 @@ void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 void tlb_fetched(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 		 bool global, u64 size);
 void tlb_set_flush(struct soft_vcpu *v, struct mmu_set *s);
+/* Empties v->window and those of other kinds: their pages may be others now. */
+void tlb_window_drop(struct soft_vcpu *v);
 void tlb_drop_write(struct soft_vcpu *v, struct mmu_set *s, const u8 *host);
 
 #endif

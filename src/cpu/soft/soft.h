@@ -40,6 +40,19 @@ struct tlb_entry {
 
 enum mmu_access { MMU_READ, MMU_WRITE, MMU_EXEC };
 
+/*
+ * A page that is known to be readable and writable, as one more TLB entry that
+ * generated code reaches with few instructions: it keeps the stack here. A
+ * range of at most window_span[k] bytes may be accessed if it begins less than
+ * limit[k] after page; with limits of 0 there is no such page.
+ */
+#define WINDOW_SPANS 3
+struct soft_window {
+	u64 page, addend;
+	u64 limit[WINDOW_SPANS];
+};
+#define WINDOW_SPAN(k) (64ull << (2 * (k))) /* 64, 256, 1024 */
+
 /* v->mode: what decoding and address formation depend on. */
 enum {
 	MODE_CS64 = BIT(0), /* 64-bit code */
@@ -96,6 +109,7 @@ struct soft_vcpu {
 	u64 rflags; /* all but the arithmetic flags; bit 1 set */
 	struct tlb_entry *tlb;     /* for explicit accesses at CPL (and AC) */
 	struct tlb_entry *tlb_sys; /* for implicit supervisor accesses */
+	struct soft_window window; /* for accesses by tlb */
 	u32 attention; /* atomic; non-zero: leave the fast loop (ATTN_*) */
 	u64 insns;     /* executed; vcpu.stat[VCPU_STAT_INSNS] when leaving */
 	u64 block_rip; /* of the first instruction of block */

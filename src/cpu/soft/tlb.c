@@ -39,6 +39,24 @@ static void tlb_mark_dirty(struct mem *m, const struct tlb_entry *e)
 				  __ATOMIC_RELAXED);
 }
 
+static void tlb_window_empty(struct soft_vcpu *v, struct soft_window *w)
+{
+	if (w->limit[0] && unlikely(soft_mem(v)->dirty != NULL)) {
+		struct tlb_entry e = {.tag_write = w->page,
+				      .addend = w->addend};
+
+		tlb_mark_dirty(soft_mem(v), &e);
+	}
+	memset(w->limit, 0, sizeof(w->limit));
+}
+
+void tlb_window_drop(struct soft_vcpu *v)
+{
+	tlb_window_empty(v, &v->window);
+	for (unsigned k = 0; k < TLB_KINDS; k++)
+		tlb_window_empty(v, &v->mmu->window[k]);
+}
+
 static inline void tlb_drop(struct mem *m, struct tlb_entry *e)
 {
 	if (unlikely(m->dirty) && e->tag_write != TLB_NONE)
@@ -166,6 +184,7 @@ static void exec_address_space_changed(struct soft_vcpu *v)
 
 void tlb_set_flush(struct soft_vcpu *v, struct mmu_set *s)
 {
+	tlb_window_drop(v);
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		tlb_flush(v, &s->tlb[k]);
 	tlb_flush_walks(s);
@@ -182,6 +201,7 @@ static void tlb_set_flush_nonglobal(struct soft_vcpu *v, struct mmu_set *s)
 		tlb_set_flush(v, s);
 		return;
 	}
+	tlb_window_drop(v);
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		tlb_flush_nonglobal(v, &s->tlb[k]);
 	tlb_flush_walks(s);
@@ -217,6 +237,7 @@ void tlb_drop_write(struct soft_vcpu *v, struct mmu_set *s, const u8 *host)
 {
 	struct mem *m = soft_mem(v);
 
+	tlb_window_drop(v);
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		for (unsigned i = 0; i < TLB_SIZE; i++) {
 			struct tlb_entry *e = &s->tlb[k].e[i];
@@ -326,6 +347,7 @@ void mmu_cr3_changed(struct soft_vcpu *v, bool keep)
 	}
 	s->used = ++m->tick;
 	m->set = s;
+	tlb_window_drop(v);
 	exec_address_space_changed(v);
 	exec_update(v);
 	mmu_select(v);
@@ -348,6 +370,7 @@ static void tlb_set_invlpg(struct soft_vcpu *v, struct mmu_set *s, gva_t lin)
 
 	if (!s->live || s->stale)
 		return;
+	tlb_window_drop(v);
 	exec_invlpg(&s->exec, lin);
 	if (tlb_filter_has(s->giant, lin >> 30))
 		shift = 30;
