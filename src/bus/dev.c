@@ -79,6 +79,20 @@ void dev_list_free(struct dev_list *l)
 	}
 }
 
+void dev_list_pause(struct dev_list *l)
+{
+	for (struct dev *d = l->first; d; d = d->next)
+		if (d->class->pause)
+			d->class->pause(d);
+}
+
+void dev_list_resume(struct dev_list *l)
+{
+	for (struct dev *d = l->first; d; d = d->next)
+		if (d->class->resume)
+			d->class->resume(d);
+}
+
 /* As ISA splits a wide access to a narrow card: in ascending order. */
 static u64 dev_read_split(struct dev *d, u64 off, unsigned len)
 {

@@ -28,6 +28,13 @@ struct dev_class {
 	void (*reset)(struct dev *d);  /* to power-on values */
 	void (*saving)(struct dev *d); /* bring regs up to date */
 	void (*loaded)(struct dev *d); /* regs are new: rebuild the rest */
+	/* Saved regs that state->check likes: would they fit this device, as
+	 * it was made here (its size, its features)? 0 or a sentence. */
+	int (*fits)(struct dev *d, const void *regs, struct err *e);
+	/* Lock not held. After pause nothing of the device reads or writes
+	 * guest memory, until resume. NULL: only vCPUs make it do so. */
+	void (*pause)(struct dev *d);
+	void (*resume)(struct dev *d);
 	/* The widest access the device takes, in bytes; wider ones come as
 	 * several of this width. 0: any. */
 	unsigned width;
@@ -41,6 +48,7 @@ struct dev {
 	void *regs;        /* what class->state describes */
 	pthread_mutex_t lock;
 	struct dev *next;          /* in the dev_list; vm.lock */
+	bool seen;                 /* by whoever walks the list; vm.lock */
 	struct dev_alias *aliases; /* made by dev_map(); vm.lock */
 };
 
@@ -59,6 +67,8 @@ void dev_reset(struct dev *d);
 void dev_add(struct dev_list *l, struct dev *d);
 void dev_list_reset(struct dev_list *l);
 void dev_list_free(struct dev_list *l); /* in reverse order of adding */
+void dev_list_pause(struct dev_list *l);
+void dev_list_resume(struct dev_list *l);
 
 /*
  * Where a device with registers at several places is reached: len bytes at

@@ -208,6 +208,36 @@ static void pci_dev_loaded(struct dev *dev)
 	pci_msix_update_locked(d);
 }
 
+static int pci_dev_other(struct pci_dev *d, const struct pci_regs *r,
+			 unsigned at, struct err *e)
+{
+	if (at >= PCI_COMMAND)
+		return err_set(e, -ENODEV,
+			       "PCI device %u (%s) has %#x in byte %#x of its "
+			       "configuration, here it is %#x",
+			       d->dev.instance, d->name, r->cfg[at], at,
+			       d->reset_cfg[at]);
+	return err_set(e, -ENODEV,
+		       "PCI device %u is %04x:%04x, here it is %s, %04x:%04x",
+		       d->dev.instance, pci_get16(r->cfg, PCI_VENDOR_ID),
+		       pci_get16(r->cfg, PCI_DEVICE_ID), d->name,
+		       pci_get16(d->reset_cfg, PCI_VENDOR_ID),
+		       pci_get16(d->reset_cfg, PCI_DEVICE_ID));
+}
+
+/* The same card in the same slot: bits that nobody can write are the same. */
+static int pci_dev_fits(struct dev *dev, const void *regs, struct err *e)
+{
+	struct pci_dev *d = container_of(dev, struct pci_dev, dev);
+	const struct pci_regs *r = regs;
+
+	for (unsigned i = 0; i < PCI_CFG_SIZE; i++)
+		if ((r->cfg[i] ^ d->reset_cfg[i]) & ~d->wmask[i] &&
+		    i / 2 != PCI_STATUS / 2)
+			return pci_dev_other(d, r, i, e);
+	return 0;
+}
+
 void pci_detach(struct pci_dev *d)
 {
 	if (!d->bus)
@@ -234,6 +264,7 @@ static const struct dev_class pci_dev_class = {
 	.state = &pci_state,
 	.reset = pci_dev_reset,
 	.loaded = pci_dev_loaded,
+	.fits = pci_dev_fits,
 	.free = pci_dev_free,
 };
 

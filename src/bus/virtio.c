@@ -344,6 +344,38 @@ void virtio_dev_loaded(struct dev *d)
 		v->type->ops->loaded(v);
 }
 
+int virtio_dev_fits(struct dev *d, const void *regs, struct err *e)
+{
+	const struct virtio_regs *r = regs;
+	struct virtio *v = virtio_of(d);
+	u64 more = r->driver_features & ~v->features;
+
+	if (more)
+		return err_set(e, -ENODEV,
+			       "%s %u: the guest uses features %#lx, which it "
+			       "does not have here",
+			       d->class->name, d->instance, more);
+	for (unsigned i = 0; i < VIRTIO_QUEUES; i++)
+		if (r->q_enabled[i] &&
+		    (i >= v->nqueues || r->q_size[i] > v->queue_max))
+			return err_set(e, -ENODEV,
+				       "%s %u: the guest uses queue %u of %u "
+				       "buffers, which it does not have here",
+				       d->class->name, d->instance, i,
+				       r->q_size[i]);
+	return 0;
+}
+
+void virtio_dev_pause(struct dev *d)
+{
+	virtio_pause(virtio_of(d));
+}
+
+void virtio_dev_resume(struct dev *d)
+{
+	virtio_resume(virtio_of(d));
+}
+
 void virtio_dev_free(struct dev *d)
 {
 	struct virtio *v = virtio_of(d);

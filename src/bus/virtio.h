@@ -91,11 +91,15 @@ struct virtio_regs {
 	{                                                                 \
 		.name = (n), .state = (s), .reset = virtio_dev_reset,     \
 		.saving = virtio_dev_saving, .loaded = virtio_dev_loaded, \
-		.free = virtio_dev_free,                                  \
+		.fits = virtio_dev_fits, .pause = virtio_dev_pause,       \
+		.resume = virtio_dev_resume, .free = virtio_dev_free,     \
 	}
 void virtio_dev_reset(struct dev *d);
 void virtio_dev_saving(struct dev *d);
 void virtio_dev_loaded(struct dev *d);
+int virtio_dev_fits(struct dev *d, const void *regs, struct err *e);
+void virtio_dev_pause(struct dev *d);
+void virtio_dev_resume(struct dev *d);
 void virtio_dev_free(struct dev *d);
 /* For state_desc.check of registers that begin with struct virtio_regs. */
 int virtio_check(const void *regs, struct err *e);

@@ -377,6 +377,10 @@ static void i8254_saving(struct dev *d)
 	struct i8254 *p = (struct i8254 *)d;
 	u64 now = clock_ns();
 
+	if (p->edge_ns && now >= p->edge_ns) { /* due, but not yet told of */
+		i8254_edge(p);
+		i8254_arm(p, now, now + EDGE_MIN_NS);
+	}
 	for (unsigned n = 0; n < COUNTERS; n++)
 		if (p->r.phase[n] == COUNTING)
 			p->r.age_ns[n] = now - p->start_ns[n];

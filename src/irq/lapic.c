@@ -89,9 +89,12 @@ void lapic_reset(struct lapic *l, bool init)
 
 void lapic_get_regs(struct lapic *l, struct lapic_regs *r)
 {
+	u64 now;
+
 	lapic_timer_sync(l);
+	now = lapic_timer_settle(l);
 	*r = l->r;
-	r->timer_ns = clock_ns() - r->timer_ns;
+	r->timer_ns = now - r->timer_ns;
 }
 
 void lapic_set_regs(struct lapic *l, const struct lapic_regs *r)

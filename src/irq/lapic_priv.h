@@ -170,6 +170,8 @@ void lapic_timer_load(struct lapic *l);
 void lapic_timer_rearm(struct lapic *l);
 void lapic_timer_divide(struct lapic *l, u32 dcr);
 void lapic_timer_sync(struct lapic *l);
+/* The time, at which a timer that is due has fired. */
+u64 lapic_timer_settle(struct lapic *l);
 u32 lapic_timer_count(const struct lapic *l);
 void lapic_timer_lvt_changed(struct lapic *l, u32 was);
 unsigned lapic_timer_shift(u32 dcr);

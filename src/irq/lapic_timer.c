@@ -162,6 +162,15 @@ void lapic_timer_sync(struct lapic *l)
 		lapic_timer_arm(l, l->deadline);
 }
 
+u64 lapic_timer_settle(struct lapic *l)
+{
+	u64 now = clock_ns();
+
+	if (l->deadline && now >= l->deadline)
+		lapic_timer_expire(l);
+	return now;
+}
+
 void lapic_set_tsc(struct lapic *l)
 {
 	if (lapic_timer_mode(l) == LVT_TSC_DEADLINE)

@@ -424,6 +424,11 @@ void pc_reset(struct pc *pc)
 	dev_list_reset(&pc->devs);
 }
 
+struct dev_list *pc_devices(struct pc *pc)
+{
+	return &pc->devs;
+}
+
 void pc_power_button(struct pc *pc)
 {
 	acpi_pm_power_button(pc->pm);

@@ -15,6 +15,7 @@
 #include "platform/boot.h"
 #include "platform/pc_map.h"
 
+struct dev_list;
 struct pc;
 struct virtio;
 
@@ -63,6 +64,9 @@ void pc_connect(struct pc *pc, struct engine *g);
 int pc_boot(struct pc *pc, const struct boot_config *b, struct cpu_state *cpu,
 	    struct err *e);
 void pc_reset(struct pc *pc); /* vCPUs paused */
+
+/* All devices, for saving and loading; vCPUs paused. */
+struct dev_list *pc_devices(struct pc *pc);
 
 void pc_power_button(struct pc *pc); /* any thread */
 void pc_nmi(struct pc *pc);          /* any thread; soft engine */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cpu/jit/jit.h"
 #include "vm/vm_priv.h"
+#include "vm/vm_state.h"
 
 /* What the guest or the operator wants, done between instructions. */
 static void vm_wanted(void *arg)
@@ -94,6 +95,8 @@ static int vm_boot(struct vm *vm, struct err *e)
 {
 	int rc = 0;
 
+	if (!vm->config.boot.kernel)
+		return err_set(e, -ENOENT, "no kernel to boot");
 	for (unsigned i = 0; !rc && i < vm->config.cpus; i++)
 		rc = vm_boot_cpu(vm, i, e);
 	return rc;
@@ -153,6 +156,7 @@ static int vm_make_engine(struct vm *vm, struct err *e)
 		.machine = vm->pc,
 		.apics = pc_apics(vm->pc),
 		.cpus = vm->config.cpus,
+		.cpuid = vm->config.cpuid,
 		.nested = vm->config.nested,
 		.translator = vm->config.interp_only ? NULL : &jit_translator,
 		.trace = vm->config.trace,
@@ -162,9 +166,13 @@ static int vm_make_engine(struct vm *vm, struct err *e)
 	c = engine_find(vm->config.engine, &vm->why, e);
 	if (!c)
 		return -ENODEV;
+	if (vm->config.incoming && ec.cpuid &&
+	    vm_state_check_cpu(ec.cpuid, ec.cpus, c, e))
+		return -ENOTSUP;
 	vm->engine = c->new (&ec, e);
 	if (!vm->engine)
 		return -ENODEV;
+	vm->config.cpuid = vm->engine->config.cpuid;
 	pc_connect(vm->pc, vm->engine);
 	return 0;
 }
@@ -203,6 +211,7 @@ static int vm_build(struct vm *vm, struct vm_parts *p, struct err *e)
 {
 	int rc;
 
+	vm_parts_config(p, &vm->config);
 	rc = pc_memory(&vm->mem, vm->config.memory, e);
 	if (rc)
 		return rc;
@@ -213,7 +222,7 @@ static int vm_build(struct vm *vm, struct vm_parts *p, struct err *e)
 		rc = vm_make_engine(vm, e);
 	if (!rc)
 		rc = vm_make_cpus(vm, e);
-	if (!rc)
+	if (!rc && !vm->config.incoming)
 		rc = vm_boot(vm, e);
 	return rc;
 }
@@ -332,6 +341,11 @@ const char *vm_engine(const struct vm *vm)
 const char *vm_engine_why(const struct vm *vm)
 {
 	return vm->why.text;
+}
+
+const struct vm_config *vm_config(const struct vm *vm)
+{
+	return &vm->config;
 }
 
 void vm_stop(struct vm *vm)

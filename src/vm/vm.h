@@ -49,6 +49,15 @@ struct vm_config {
 	unsigned nforwards;
 	u16 debug_exit_port;    /* 0: none */
 	u16 debug_console_port; /* 0: none */
+	/* There is a console, and ports of these names; vm_new() adds those
+	 * that struct vm_backends has. Without a backend nothing is behind. */
+	bool console;
+	const char *ports[VM_PORTS];
+	unsigned nports;
+	/* No boot: memory and state come from elsewhere (vm_state_load). */
+	bool incoming;
+	/* What the guest sees of its CPUs; NULL: all that the engine has. */
+	const struct cpuid_model *cpuid;
 };
 
 /* Fills in what a VM has if nobody says otherwise. */
@@ -97,6 +106,8 @@ const char *vm_report(const struct vm *vm); /* what happened; may be "" */
 /* What it was made with. Any thread. */
 const struct vm_config *vm_get_config(const struct vm *vm);
 const char *vm_engine(const struct vm *vm); /* name of the engine */
+/* As it is, defaults filled in; lives as long as the VM. */
+const struct vm_config *vm_config(const struct vm *vm);
 /* Which engines were passed over and why; "" if none. */
 const char *vm_engine_why(const struct vm *vm);
 

@@ -39,7 +39,7 @@ int vm_config_check(const struct vm_config *c, struct err *e)
 		return err_set(e, -EINVAL,
 			       "a machine has %llu MiB to %llu GiB of memory",
 			       PC_MEMORY_MIN / MIB, PC_MEMORY_MAX / GIB);
-	if (!c->boot.kernel)
+	if (!c->boot.kernel && !c->incoming)
 		return err_set(e, -EINVAL, "no kernel to boot");
 	if (c->nforwards && c->net == VM_NET_NONE)
 		return err_set(e, -EINVAL,

@@ -2,6 +2,7 @@
 /* What the configuration adds to the bare board. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "device/virtio_blk.h"
 #include "device/virtio_console.h"
@@ -55,21 +56,44 @@ static int vm_add_disk(struct vm *vm, unsigned n, struct err *e)
 	return vm_add(vm, vblk_new(&vm->mem, d, vm->config.cpus, serial, e), e);
 }
 
+/* The backend of this name, taken out; NULL: nothing stands behind it. */
+static struct chr *vm_take_port(struct vm_parts *p, const char *name)
+{
+	for (unsigned i = 0; i < p->nports; i++) {
+		struct chr *chr = p->ports[i].chr;
+
+		if (strcmp(p->ports[i].name, name))
+			continue;
+		p->ports[i].chr = NULL;
+		return chr;
+	}
+	return NULL;
+}
+
 static int vm_add_console(struct vm *vm, struct vm_parts *p, struct err *e)
 {
+	const struct vm_config *c = &vm->config;
 	struct vcon_named named[VM_PORTS];
 	struct chr *console = p->virtio;
-	unsigned n = p->nports;
 
-	if (!console && !n)
+	if (!c->console && !c->nports)
 		return 0;
-	for (unsigned i = 0; i < n; i++)
-		named[i] =
-			(struct vcon_named){p->ports[i].name, p->ports[i].chr};
+	for (unsigned i = 0; i < c->nports; i++)
+		named[i] = (struct vcon_named){c->ports[i],
+					       vm_take_port(p, c->ports[i])};
 	p->virtio = NULL;
-	p->nports = 0;
-	vm->console = vcon_new(&vm->mem, console, named, n, e);
+	vm->console = vcon_new(&vm->mem, console, named, c->nports, e);
 	return vm_add(vm, vm->console, e);
+}
+
+void vm_parts_config(const struct vm_parts *p, struct vm_config *c)
+{
+	c->console |= p->virtio != NULL;
+	if (!p->nports || c->incoming)
+		return;
+	for (unsigned i = 0; i < p->nports; i++)
+		c->ports[i] = p->ports[i].name;
+	c->nports = p->nports;
 }
 
 /* Behind its own NAT each VM may have the same address. */

@@ -45,6 +45,8 @@ struct vm {
 	struct err why; /* other engines were passed over */
 	struct vm_cpu *cpus;
 	struct virtio *console; /* of the board; or NULL */
+	unsigned quiet;         /* vm_quiesce() not undone; loop thread */
+	u64 load_tsc;           /* host's, when loading of vCPUs began */
 	/* The gate is closed if paused, if something is wanted, or at the
 	 * end; hold says so in one word that vCPUs look at often. */
 	u32 hold; /* atomic; set by any thread, cleared under lock */
@@ -89,6 +91,8 @@ struct vm_parts {
 int vm_parts_init(struct vm_parts *p, const struct vm_backends *b,
 		  struct err *e);
 void vm_parts_fini(struct vm_parts *p);
+/* Consoles and ports that have a backend belong to the configuration. */
+void vm_parts_config(const struct vm_parts *p, struct vm_config *c);
 /* Disks, networks, consoles. */
 int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e);
 

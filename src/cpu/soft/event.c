@@ -79,7 +79,7 @@ static int event_take_interrupt(struct soft_vcpu *v)
 	return n;
 }
 
-static void event_messages(struct soft_vcpu *v)
+void soft_take_messages(struct soft_vcpu *v)
 {
 	u32 events = lapic_take_events(v->vcpu.lapic);
 
@@ -118,7 +118,7 @@ static void event_trace_irq(const struct soft_vcpu *v, int vector)
 
 bool soft_deliver_events(struct soft_vcpu *v)
 {
-	event_messages(v);
+	soft_take_messages(v);
 	if (v->mp_state == MP_WAIT_SIPI)
 		return false;
 	if (v->shadow) {

@@ -39,6 +39,8 @@ void soft_deliver_exception(struct soft_vcpu *v);
  * sets ATTN_IRQ when that changes.
  */
 bool soft_deliver_events(struct soft_vcpu *v);
+/* Acts on INIT, SIPI and NMI that have come; also while it stands still. */
+void soft_take_messages(struct soft_vcpu *v);
 
 /* Whether soft_deliver_events() would have something to do but for shadow. */
 bool soft_events_pending(struct soft_vcpu *v);

@@ -111,6 +111,11 @@ static u64 pv_clock_now(const struct soft_engine *g)
 	       pv_apply_scale(clock_tsc() - g->tsc_base, mul, shift);
 }
 
+u64 pv_clock_get(const struct soft_engine *g)
+{
+	return pv_clock_now(g);
+}
+
 /* Writes a structure that starts with (or has at vers) a version word. */
 static void pv_publish(struct soft_vcpu *v, gpa_t gpa, void *buf, u64 len,
 		       u64 vers)
@@ -299,6 +304,8 @@ void pv_eoi_collect(struct soft_vcpu *v)
 	word = pv_eoi_word(v);
 	if (!word || !(__atomic_fetch_and(word, ~1u, __ATOMIC_SEQ_CST) & 1))
 		lapic_eoi(v->vcpu.lapic);
+	else /* it is not the guest that wrote */
+		mem_written(soft_mem(v), v->msr.pv_eoi & ~3ull, 4);
 }
 
 /* ---- MSRs and hypercalls ---- */

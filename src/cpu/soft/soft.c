@@ -457,6 +457,12 @@ static void soft_vcpu_nmi(struct vcpu *vc)
 	lapic_post_event(vc->lapic, LAPIC_EVENT_NMI);
 }
 
+static int soft_clock_get(struct engine *eg, u64 *ns)
+{
+	*ns = pv_clock_get(soft_of(eg));
+	return 0;
+}
+
 const struct engine_class soft_engine = {
 	.name = "soft",
 	.probe = soft_probe_host,
@@ -475,4 +481,5 @@ const struct engine_class soft_engine = {
 	.vcpu_kick = soft_vcpu_kick,
 	.vcpu_left = soft_vcpu_left,
 	.nmi = soft_vcpu_nmi,
+	.clock_get = soft_clock_get,
 };

@@ -79,7 +79,8 @@ void pv_eoi_collect(struct soft_vcpu *v); /* before looking at the lapic */
 void pv_steal_tick(struct soft_vcpu *v);  /* now and then while it runs */
 void pv_enter(struct soft_vcpu *v);       /* vcpu_run() begins: steal time */
 void pv_leave(struct soft_vcpu *v);       /* it ends or halts: preempted */
-void pv_loaded(struct soft_vcpu *v);      /* state was set: refresh clocks */
+u64 pv_clock_get(const struct soft_engine *g); /* ns */
+void pv_loaded(struct soft_vcpu *v); /* state was set: refresh clocks */
 void pv_continue_clock(struct soft_vcpu *v, u64 tsc); /* before that */
 
 /* Whole state (vcpu_state.c); load: the lapic too. */

@@ -53,6 +53,7 @@ static void state_save_event(const struct soft_vcpu *v, struct cpu_state *s)
 
 void soft_save_state(struct soft_vcpu *v, struct cpu_state *s)
 {
+	soft_take_messages(v);
 	pv_eoi_collect(v);
 	*s = v->msr; /* the MSRs; all else follows */
 	state_save_registers(v, s);
@@ -127,6 +128,25 @@ static void state_load_event(struct soft_vcpu *v, const struct cpu_state *s)
 		v->mp_state = MP_RUNNABLE;
 }
 
+/*
+ * Counters that differ only by what the guest adjusted keep on doing so,
+ * though the states of the vCPUs are set one after the other.
+ */
+static void state_load_tsc(struct soft_vcpu *v, const struct cpu_state *s)
+{
+	const struct soft_engine *g = soft_engine_of(v);
+	const struct soft_vcpu *boot = g->cpus[0];
+	u64 near = g->tsc_hz / 100, common, apart;
+
+	v->tsc_offset = s->tsc - clock_tsc();
+	if (!v->vcpu.id || !boot)
+		return;
+	common = boot->tsc_offset - boot->msr.tsc_adjust + s->tsc_adjust;
+	apart = v->tsc_offset - common;
+	if (apart < near || -apart < near)
+		v->tsc_offset = common;
+}
+
 void soft_load_state(struct soft_vcpu *v, const struct cpu_state *s)
 {
 	v->stop = STOP_NONE;
@@ -135,7 +155,7 @@ void soft_load_state(struct soft_vcpu *v, const struct cpu_state *s)
 	state_load_event(v, s);
 	memcpy(v->xsave, s->xsave, sizeof(v->xsave));
 	simd_loaded(v);
-	v->tsc_offset = s->tsc - clock_tsc();
+	state_load_tsc(v, s);
 	lapic_set_regs(v->vcpu.lapic, &s->lapic);
 	lapic_set_tsc(v->vcpu.lapic);
 	sys_apic_base_changed(v);
