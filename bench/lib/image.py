@@ -36,7 +36,6 @@ if $b grep -q bench.warm /proc/cmdline; then
     $b find /mnt/bin /mnt/lib /mnt/usr /mnt/programs -type f |
         $b xargs $b cat >/dev/null
 fi
-echo BENCH-START
 $b chroot /mnt /tmp/work $names
 echo BENCH-DONE
 $b sleep 2

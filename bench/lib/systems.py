@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The systems that are compared, and one run of workloads on one of them."""
+import functools
 import os
 import shlex
 import subprocess
@@ -23,6 +24,7 @@ class Run:
     def __init__(self):
         self.times, self.checks, self.memory = {}, {}, {}
         self.failed, self.lines = [], []
+        self.clock = 1.0  # how fast the guest's clock runs
 
     def line(self, line):
         self.lines.append(line)
@@ -33,6 +35,12 @@ class Run:
             self.checks[f[1]] = f[2]
         elif len(f) == 2 and f[1].replace(".", "", 1).isdigit():
             self.times[f[0]] = float(f[1])
+
+    def set_clock(self, guest, host):
+        """Seconds between two lines, by both clocks. They come with a delay,
+        so that a short time says nothing."""
+        if abs(guest - host) > 0.2:
+            self.clock = guest / host
 
 
 def monitor(name, kernel, initrd, disk, append, cpus):
@@ -81,19 +89,24 @@ def own_memory(pid):
                 path = head[5] if len(head) > 5 else ""
                 counted = not path.startswith(("/memfd:sublet-ram",
                                                "/memfd:memory-backend"))
-                shared = path.startswith("/memfd:")
+                shared = head[1].endswith("s")
             elif counted and head[0] == ("Pss:" if shared else "Rss:"):
                 total += int(head[1])
     return total
 
 
-def guest(name, files, cpus, works, warm):
-    """Boots a guest that runs workloads, after reading all files once if warm;
-    returns its Run."""
+def guest_command(name, files, cpus, works):
+    """Boots a guest that runs workloads, after reading all files once if one
+    of them is a program."""
+    warm = any(w in files["programs"] for w in works)
     append = "console=ttyS0 quiet panic=-1 rdinit=/bench-init bench=" + (
         ",".join(works) + (" bench.warm" if warm else ""))
-    command = monitor(name, image.TINY + "/kernel", files["initrd"],
-                      files["root"] + "/disk", append, cpus)
+    return monitor(name, image.TINY + "/kernel", files["initrd"],
+                   files["root"] + "/disk", append, cpus)
+
+
+def guest(command):
+    """Runs a guest; returns its Run."""
     r = Run()
     start = time.monotonic()
     p = subprocess.Popen(command, stdin=subprocess.DEVNULL,
@@ -107,11 +120,11 @@ def guest(name, files, cpus, works, warm):
             r.line(line)
             if "BENCH-INIT" in line:
                 r.times["boot"] = (at - start) * 1e9
-            elif "BENCH-START" in line:
+            elif line == "begin":
                 began = at
+            elif line.startswith("elapsed "):
+                took = at - began
             elif "BENCH-IDLE" in line or "BENCH-DONE" in line:
-                if "BENCH-DONE" in line:
-                    took = at - began
                 time.sleep(0.9)
                 r.memory[line[6:].lower()] = own_memory(p.pid)
             elif r.times:
@@ -125,11 +138,11 @@ def guest(name, files, cpus, works, warm):
     if "elapsed" not in r.times:
         print("\n".join(r.lines[-10:]), file=sys.stderr)
         sys.exit("bench: the guest did not finish: " + shlex.join(command))
-    r.clock = r.times.pop("elapsed") / 1e9 / took
+    r.set_clock(r.times.pop("elapsed") / 1e9, took)
     return r
 
 
-def host(files, cpus, works):
+def host_command(files, cpus, works):
     """The same programs in the same folder, on as many CPUs."""
     script = """set -e; r=$1; shift
 mount --rbind /dev "$r/dev"; mount -t proc proc "$r/proc" 2>/dev/null || true
@@ -137,15 +150,28 @@ mount -t tmpfs tmp "$r/tmp"; cp "$1" "$r/tmp/work"; shift
 exec chroot "$r" /tmp/work "$@" """
     enter = ["unshare", "-m"] if os.getuid() == 0 else ["unshare", "-rm"]
     usable = sorted(os.sched_getaffinity(0))[:cpus]
-    out = subprocess.run(
-        ["taskset", "-c", ",".join(map(str, usable))] + enter +
-        ["sh", "-c", script, "sh", files["root"] + "/root", files["work"]] +
-        works, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        timeout=TIMEOUT)
+    return (["taskset", "-c", ",".join(map(str, usable))] + enter +
+            ["sh", "-c", script, "sh", files["root"] + "/root",
+             files["work"]] + works)
+
+
+def host(command):
+    out = subprocess.run(command, stdin=subprocess.DEVNULL, text=True,
+                         stdout=subprocess.PIPE, timeout=TIMEOUT)
     r = Run()
     for line in out.stdout.split("\n"):
         r.line(line)
     if r.times.pop("elapsed", None) is None:
         sys.exit("bench: the workloads did not finish on the host")
-    r.clock = 1.0
     return r
+
+
+def command(name, files, cpus, works):
+    make = host_command if name == "host" else functools.partial(
+        guest_command, name)
+    return make(files, cpus, works)
+
+
+def run(name, files, cpus, works):
+    c = command(name, files, cpus, works)
+    return host(c) if name == "host" else guest(c)

@@ -3,9 +3,9 @@
  * work [NAME...]: runs the named workloads (or groups of them; all without
  * names) one after the other and prints a line "NAME NS" for each, the time of
  * one operation in nanoseconds; "check NAME CRC" for what a program wrote; and
- * at last "elapsed NS", by which the host checks the guest's clock. The same
- * static binary runs in guests and on the host, in the benchmark's root file
- * system. work list: prints "GROUP NAME" lines instead.
+ * "begin" at first and "elapsed NS" at last, by which the host checks the
+ * guest's clock. The same static binary runs in guests and on the host, in the
+ * benchmark's root file system. work list: prints "GROUP NAME" lines instead.
  */
 #include "work.h"
 
@@ -85,6 +85,8 @@ int main(int argc, char **argv)
 	self = argv[0];
 	if (argc > 1 && !strcmp(argv[1], "exit"))
 		return 0;
+	if (!list)
+		puts("begin"), fflush(stdout);
 	for (unsigned t = 0; t < ARRAY_SIZE(tables); t++)
 		for (const struct work *w = tables[t]; w->name; w++)
 			if (list)
