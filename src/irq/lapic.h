@@ -88,6 +88,8 @@ void lapic_set_cr8(struct lapic *l, u8 cr8);
 
 /* True if there may be something to deliver; cheap, any thread. */
 bool lapic_pending(const struct lapic *l);
+/* The same for who looks at it by itself: a word that is not zero then. */
+const u32 *lapic_pending_word(const struct lapic *l);
 /* Takes and clears events (INIT, SIPI, NMI, SMI). Owner. */
 u32 lapic_take_events(struct lapic *l);
 void lapic_post_event(struct lapic *l, u32 event); /* any thread; kicks */

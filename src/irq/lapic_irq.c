@@ -14,6 +14,11 @@ bool lapic_pending(const struct lapic *l)
 	return __atomic_load_n(&l->work, __ATOMIC_ACQUIRE);
 }
 
+const u32 *lapic_pending_word(const struct lapic *l)
+{
+	return &l->work;
+}
+
 void lapic_work(struct lapic *l, u32 bits)
 {
 	__atomic_or_fetch(&l->work, bits, __ATOMIC_SEQ_CST);

@@ -38,6 +38,13 @@ static void common_pop(struct emit *e, u8 r)
 	emit_u8(e, 0x58 | (r & 7));
 }
 
+/* v->jit_inside = on */
+static void common_inside(struct emit *e, bool on)
+{
+	emit_op(e, (struct opc){.code = 0xc6}, 0, rm_v(V(jit_inside)));
+	emit_u8(e, on);
+}
+
 static const u8 common_saved[] = {H_BP, H_BX, H_12, H_13, H_14, H_15};
 
 /* int enter(vcpu, code): to the code at rsi. GS base is the vCPU. */
@@ -46,6 +53,7 @@ static void common_enter(struct emit *e)
 	for (unsigned k = 0; k < ARRAY_LEN(common_saved); k++)
 		common_push(e, common_saved[k]);
 	emit_alu_imm(e, 5, true, H_SP, 8);
+	common_inside(e, true);
 	common_ldmxcsr(e, true, V(jit_host_mxcsr));
 	common_ldmxcsr(e, false, V(xsave) + 24);
 	emit_mov(e, JIT_S1, H_SI);
@@ -62,6 +70,7 @@ static void common_exit(struct emit *e)
 		if (jit_host[g] != H_NONE)
 			emit_store(e, jit_host[g], rm_v(V_GPR(g)));
 	emit_rr(e, 0x89, false, H_CX, H_AX);
+	common_inside(e, false);
 	common_ldmxcsr(e, true, V(xsave) + 24);
 	common_ldmxcsr(e, false, V(jit_host_mxcsr));
 	common_vzeroupper(e);
@@ -209,7 +218,7 @@ static u8 *common_window(struct emit *e, unsigned k)
 	return at;
 }
 
-bool jit_common(struct jit *j)
+bool jit_common(struct soft_vcpu *v, struct jit *j)
 {
 	u8 *p = codebuf_alloc(&j->buf, 0, 64);
 	struct emit e = {.p = p, .end = j->buf.write + j->buf.size};
@@ -226,6 +235,7 @@ bool jit_common(struct jit *j)
 				common_fill(&e, s, w, j->out[JIT_EXIT_ACCESS]);
 	for (unsigned k = 0; k < WINDOW_SPANS; k++)
 		j->window[k] = common_window(&e, k);
+	j->call = jit_common_call(&e, v);
 	codebuf_alloc(&j->buf, (size_t)(e.p - p), 1);
 	j->common_end = j->buf.used;
 	return !e.full;

@@ -75,6 +75,7 @@ static void jit_drop(struct jit *j, struct jit_unit *t)
 	struct jit_unit **at = &j->hash[jit_hash(t->rip, t->at)];
 	struct jit_entry *e = jit_slot(j, t->rip);
 
+	j->changed = true;
 	while (*at != t)
 		at = &(*at)->hash_next;
 	*at = t->hash_next;
@@ -97,6 +98,7 @@ static void jit_flush(struct soft_vcpu *v)
 	memset(j->pages, 0, sizeof(j->pages));
 	j->nunits = j->nlinks = 0;
 	j->buf.used = j->common_end;
+	j->changed = true;
 	v->vcpu.stat[VCPU_STAT_TR_FLUSH]++;
 	codebuf_serialize();
 }
@@ -203,7 +205,7 @@ static void jit_heat(struct soft_vcpu *v)
 
 /* ---- Running ---- */
 
-static u32 jit_no_simd(const struct soft_vcpu *v)
+u32 jit_no_simd(const struct soft_vcpu *v)
 {
 	u32 mxcsr;
 
@@ -215,7 +217,7 @@ static u32 jit_no_simd(const struct soft_vcpu *v)
 }
 
 /* The unit at v->rip under the present mapping, remembered in the map. */
-static struct jit_unit *jit_lookup(struct soft_vcpu *v)
+struct jit_unit *jit_lookup(struct soft_vcpu *v)
 {
 	struct jit_entry *e = jit_slot(v->jit, v->rip);
 	struct jit_unit *t;
@@ -292,6 +294,7 @@ static const struct soft_jit_ops jit_ops = {
 	.written = jit_written,
 	.granules = jit_granules,
 	.flush = jit_flush,
+	.left_by_fault = jit_left_by_fault,
 	.left = jit_left,
 };
 
@@ -340,7 +343,7 @@ static int jit_init(struct soft_vcpu *v, u64 cache, struct err *e)
 	else
 		rc = codebuf_init(&j->buf, cache ? cache : JIT_CACHE_DEFAULT,
 				  e);
-	if (!rc && !jit_common(j))
+	if (!rc && !jit_common(v, j))
 		rc = err_set(e, -ENOSPC, "the code cache is too small");
 	if (rc) {
 		jit_fini(v);

@@ -28,7 +28,7 @@
 /* Host register of each guest register; H_NONE: in v->gpr. */
 extern const u8 jit_host[16];
 
-#define JIT_HEAT          32
+#define JIT_HEAT          16
 #define JIT_CACHE_DEFAULT (32 * MIB)
 #define JIT_MAP_BITS      12
 #define JIT_MAP_SIZE      BIT(JIT_MAP_BITS)
@@ -102,7 +102,7 @@ struct jit_page {
 struct jit {
 	struct codebuf buf;
 	/* Common code, made once; addresses in the writable view. */
-	u8 *enter, *exit, *out[JIT_EXITS];
+	u8 *enter, *exit, *out[JIT_EXITS], *call;
 	u8 *fill[2][JIT_FILL_SIZES];
 	u8 *window[WINDOW_SPANS]; /* move v->window */
 	size_t common_end;
@@ -115,6 +115,7 @@ struct jit {
 	struct jit_link *pending;
 	struct unit u; /* under translation */
 	struct tr *tr;
+	bool changed; /* units were dropped since this was last cleared */
 	/* Instructions left to the interpreter; any thread reads */
 	u64 left[JIT_EXITS][X86_OPS];
 	bool has[FEATURES]; /* of the host's CPU */
@@ -132,6 +133,16 @@ unsigned jit_left(const struct soft_vcpu *v, struct vcpu_left *out,
 void jit_show(const struct soft_vcpu *v, const struct jit_unit *t, u64 ns);
 
 /* common.c: the code that all units share. */
-bool jit_common(struct jit *j);
+bool jit_common(struct soft_vcpu *v, struct jit *j);
+
+/* call.c: the part of it that calls handlers; and after one has left by a
+ * fault. */
+u8 *jit_common_call(struct emit *e, struct soft_vcpu *v);
+void jit_left_by_fault(struct soft_vcpu *v);
+
+/* jit.c: the unit at v->rip under the present mapping, or NULL. */
+struct jit_unit *jit_lookup(struct soft_vcpu *v);
+/* Whether vector instructions may not run as they are. */
+u32 jit_no_simd(const struct soft_vcpu *v);
 
 #endif

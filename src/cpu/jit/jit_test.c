@@ -221,13 +221,122 @@ static void test_changing(void **state)
 	SAME(changing);
 }
 
+/* Instructions that handlers are called for, and their flags. */
+CODE(called, 64,
+     "mov $2000, %r12d\n mov $0x100000, %ebx\n fninit\n"
+     "1: mov %rbx, %rdi\n mov $37, %ecx\n mov %r12, %rax\n cmp $7, %r12b\n"
+     "rep stosb\n adc $0, %r13\n lea 64(%rbx), %rsi\n mov $9, %ecx\n"
+     "rep movsq\n movsb\n std\n lodsl\n cld\n xor %eax, %r13d\n"
+     "mov %rbx, %rsi\n lea 200(%rbx), %rdi\n mov $50, %ecx\n"
+     "stc\n repe cmpsb\n sbb %rcx, %r13\n"
+     "fildl 8(%rbx)\n fadds 4(%rbx)\n fstpl 400(%rbx)\n"
+     "xor %eax, %eax\n cpuid\n xor %rdx, %r13\n mov $0x100000, %ebx\n"
+     "mov %r12w, 500(%rbx)\n push 500(%rbx)\n pop 508(%rbx)\n"
+     "pushw %r12w\n popw %ax\n add %rax, %r13\n stmxcsr 516(%rbx)\n"
+     "movd %r12d, %xmm3\n vpaddd %ymm3, %ymm3, %ymm4\n ldmxcsr 516(%rbx)\n"
+     "vpaddd %ymm4, %ymm5, %ymm5\n movq %r12, %mm1\n movq %mm1, 520(%rbx)\n"
+     "emms\n dec %r12d\n jnz 1b\n out %al, $0xf4\n jmp .\n");
+
+static void test_called(void **state)
+{
+	(void)state;
+	SAME(called);
+}
+
+/* Bit strings: offsets of either sign, all sizes. */
+CODE(bits, 64,
+     "mov $4000, %r12d\n mov $0x100800, %ebx\n mov $0x5851f42d, %ecx\n"
+     "1: imul $0x41c64e6d, %ecx, %ecx\n add $12345, %ecx\n"
+     "mov %ecx, %eax\n sar $18, %eax\n movslq %eax, %r10\n"
+     "cmp %r12d, %ecx\n bts %r10, (%rbx)\n adc $0, %r13\n"
+     "lea 7(%r10), %edx\n lock btrl %edx, 8(%rbx)\n adc $1, %r13\n"
+     "xor %edi, %edi\n btcw %ax, 5(%rbx,%rdi,8)\n adc $2, %r13\n"
+     "bt %r10, 1(%rbx)\n sbb %r14, %r14\n xor %r14, %r13\n rol $3, %r13\n"
+     "dec %r12d\n jnz 1b\n out %al, $0xf4\n jmp .\n");
+
+static void test_bits(void **state)
+{
+	(void)state;
+	SAME(bits);
+}
+
+/* What kernels do all the time; flags live across it. */
+CODE(kernel, 64,
+     "mov $3000, %r12d\n mov $0xc0000102, %ecx\n mov $0x77, %eax\n"
+     "xor %edx, %edx\n wrmsr\n"
+     "1: cmp $100, %r12d\n cli\n adc $0, %r13\n pushfq\n pop %rax\n"
+     "xor %rax, %r13\n sti\n nop\n pushfq\n pop %rax\n add %rax, %r13\n"
+     "push %rax\n popfq\n cli\n stc\n swapgs\n adc $0, %r13\n swapgs\n"
+     "mov %cr0, %rax\n add %rax, %r13\n mov %cr3, %r10\n xor %r10, %r13\n"
+     "mov %r12, %cr2\n mov %cr2, %rdx\n add %rdx, %r13\n"
+     "mov %cr4, %r11\n add %r11, %r13\n rdtsc\n shr $16, %rax\n"
+     "rdtscp\n mov %ecx, %r14d\n xor %eax, %eax\n xor %edx, %edx\n"
+     "mov %cr3, %rax\n mov %rax, %cr3\n xor %eax, %eax\n"
+     "rol $5, %r13\n dec %r12d\n jnz 1b\n out %al, $0xf4\n jmp .\n");
+
+static void test_kernel(void **state)
+{
+	(void)state;
+	SAME(kernel);
+}
+
+/* To user mode and back by SYSCALL, SYSRET and IRET, with calls there. */
+CODE(crossing, 64,
+     "mov $0xc0000081, %ecx\n xor %eax, %eax\n mov $0x00180008, %edx\n"
+     "wrmsr\n inc %ecx\n lea 2f(%rip), %rax\n xor %edx, %edx\n wrmsr\n"
+     "mov $0xc0000084, %ecx\n mov $0x200, %eax\n wrmsr\n"
+     "mov $1500, %r12d\n mov %rsp, %rbp\n"
+     "jmp 4f\n"
+     "1: mov %r12, %rdi\n stc\n call 3f\n syscall\n"
+     "adc $0, %r13\n mov %r11, %r14\n jmp 1b\n"
+     "3: adc %rdi, %r13\n ret\n"
+     "2: mov %rsp, %r15\n mov %rbp, %rsp\n pushfq\n pop %rax\n"
+     "xor %rax, %r13\n test $1, %r12b\n mov %r15, %rsp\n"
+     "jz 5f\n dec %r12d\n jz 6f\n sysretq\n"
+     "5: dec %r12d\n push $0x23\n push %r15\n push %r11\n push $0x2b\n"
+     "push %rcx\n add %rsp, %r13\n iretq\n"
+     "4: lea 1b(%rip), %rcx\n mov $2, %r11d\n sysretq\n"
+     "6: xor %eax, %eax\n out %al, $0xf4\n jmp .\n");
+
+static void test_crossing(void **state)
+{
+	(void)state;
+	SAME(crossing);
+}
+
+/* A string instruction changes code behind it, in the same unit. */
+CODE(changing_ahead, 64,
+     "mov $500, %r12d\n"
+     "1: lea 2f+1(%rip), %rdi\n mov %r12d, %eax\n stosl\n"
+     "lea 3f(%rip), %rsi\n lea 4f(%rip), %rdi\n mov $5, %ecx\n"
+     "test $1, %r12b\n jz 5f\n lea 6f(%rip), %rsi\n"
+     "5: rep movsb\n"
+     "2: mov $1, %edx\n add %rdx, %r13\n"
+     "4: mov $5, %edx\n add %rdx, %r13\n dec %r12d\n jnz 1b\n"
+     "out %al, $0xf4\n jmp .\n"
+     "3: mov $77, %edx\n 6: mov $99, %edx\n");
+
+static void test_changing_ahead(void **state)
+{
+	(void)state;
+	SAME(changing_ahead);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_loop),     cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_calls),    cmocka_unit_test(test_stack),
-		cmocka_unit_test(test_vectors),  cmocka_unit_test(test_divides),
+		cmocka_unit_test(test_loop),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_calls),
+		cmocka_unit_test(test_stack),
+		cmocka_unit_test(test_vectors),
+		cmocka_unit_test(test_divides),
 		cmocka_unit_test(test_changing),
+		cmocka_unit_test(test_called),
+		cmocka_unit_test(test_bits),
+		cmocka_unit_test(test_kernel),
+		cmocka_unit_test(test_crossing),
+		cmocka_unit_test(test_changing_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -299,7 +299,7 @@ void tr_plain(struct tr *t)
 	else if (plain_fits(i))
 		plain_modrm(t);
 	else
-		tr_interp(t);
+		tr_called(t);
 }
 
 /*

@@ -159,7 +159,45 @@ static u8 plan_special(const struct insn *i)
 	}
 }
 
-u8 plan_insn(const struct insn *i)
+static bool plan_sys(const struct insn *i)
+{
+	switch (i->op) {
+	case OP_CLI:
+	case OP_STI:
+	case OP_PUSHF:
+	case OP_RDTSC:
+	case OP_RDTSCP:
+	case OP_SWAPGS:
+	case OP_MOV_FROM_CR: return true;
+	default: return false;
+	}
+}
+
+/* BT... of memory by a register */
+static bool plan_bits(const struct insn *i)
+{
+	return (i->op == OP_BT || i->op == OP_BTS || i->op == OP_BTR ||
+		i->op == OP_BTC) &&
+	       i->mem && i->form == FORM_RM_R && i->adsize == 8;
+}
+
+/* Of what is not translated: whether its handler can be called. */
+static u8 plan_called(const struct insn *i)
+{
+	const u32 attr = op_rows[i->row].attr;
+
+	if (i->op == OP_INVALID)
+		return UNIT_INTERP;
+	if (plan_sys(i))
+		return UNIT_SYS;
+	if (plan_bits(i))
+		return UNIT_BITS;
+	if (!(attr & OPA_BRANCH))
+		return UNIT_CALLED;
+	return attr & OPA_SYSTEM ? UNIT_CALLED_END : UNIT_INTERP;
+}
+
+static u8 plan_translated(const struct insn *i)
 {
 	const u32 attr = op_rows[i->row].attr;
 
@@ -168,4 +206,11 @@ u8 plan_insn(const struct insn *i)
 	if (attr & OPA_SIMD)
 		return plan_simd_ok(i) ? UNIT_SIMD : UNIT_INTERP;
 	return plan_plain_ok(i) ? UNIT_PLAIN : plan_special(i);
+}
+
+u8 plan_insn(const struct insn *i)
+{
+	u8 kind = plan_translated(i);
+
+	return kind == UNIT_INTERP ? plan_called(i) : kind;
 }

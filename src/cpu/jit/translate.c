@@ -101,6 +101,8 @@ static void tr_insn(struct tr *t)
 		[UNIT_RET] = tr_ret,         [UNIT_PUSH] = tr_push,
 		[UNIT_POP] = tr_pop,         [UNIT_LEAVE] = tr_leave,
 		[UNIT_DIV] = tr_div,         [UNIT_CX] = tr_cx,
+		[UNIT_BITS] = tr_bits,       [UNIT_SYS] = tr_sys,
+		[UNIT_CALLED] = tr_called,   [UNIT_CALLED_END] = tr_called,
 	};
 	struct unit_insn *x = t->x;
 
@@ -108,11 +110,13 @@ static void tr_insn(struct tr *t)
 	t->addend_kept = false;
 	tr_label(t);
 	x->code = t->e.p;
+	t->called = false;
 	if (x->loop)
 		tr_poll(t, x->rip, x->live);
 	if (translate[x->kind])
 		translate[x->kind](t);
-	if (op_rows[x->i.row].flags_written & RFLAGS_ARITH) {
+	if (op_rows[x->i.row].flags_written & RFLAGS_ARITH && !t->called &&
+	    x->kind != UNIT_SYS) {
 		t->fl_host = true;
 		t->fl_mem = false;
 	}
@@ -126,6 +130,7 @@ static bool tr_falls_off(const struct unit_insn *last)
 	case UNIT_CALL:
 	case UNIT_JMP_IND:
 	case UNIT_CALL_IND:
+	case UNIT_CALLED_END:
 	case UNIT_RET: return false;
 	default: return true;
 	}
@@ -169,6 +174,7 @@ static void tr_unit(struct tr *t)
 	t->tail = t->e.p;
 	tr_ways_out(t);
 	tr_slow_accesses(t);
+	tr_calls(t);
 }
 
 bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *unit)

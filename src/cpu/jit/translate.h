@@ -62,8 +62,9 @@ struct tr {
 	u8 *window_ok; /* where a unit goes on after the check of its window */
 	/* RCX has v->window.addend: since before this instruction; after it. */
 	bool addend_loaded, addend_kept;
-	unsigned nslow, nway, nfix;
-	u8 *tail; /* where out-of-line code begins */
+	unsigned nslow, nway, nfix, ncall;
+	u8 *tail;    /* where out-of-line code begins */
+	bool called; /* x by its handler: which sets v->fl */
 	struct slow_access slow[TR_SLOWS];
 	struct way_out way[TR_WAYS];
 	/* rel32s that go to an instruction of this unit */
@@ -71,6 +72,11 @@ struct tr {
 		u8 *at;
 		s16 target;
 	} fix[2 * UNIT_INSNS];
+	/* rel32s that go to what is called there (call.c) */
+	struct {
+		u8 *at;
+		struct unit_insn *x;
+	} call[UNIT_INSNS];
 };
 
 /* v->fl = the host's flags, and back. Clobber R11 only. */
@@ -133,6 +139,12 @@ void tr_way(struct tr *t, u8 *from, enum way_kind kind, u64 rip, u16 live);
 void tr_link_plain(struct tr *t, u64 rip);
 void tr_fall_off(struct tr *t);
 void tr_ways_out(struct tr *t);
+
+void tr_bits(struct tr *t); /* bits.c */
+void tr_sys(struct tr *t);  /* sys.c */
+/* call.c: a call of the handler, and the data of all of them at the end. */
+void tr_called(struct tr *t);
+void tr_calls(struct tr *t);
 
 /* The mandatory prefix that the last byte of a VEX prefix stands for. */
 static inline u8 jit_vex_prefix(u8 last)

@@ -33,7 +33,7 @@ static void unit_flags(struct unit_insn *x)
 		x->read |= x->write;
 		x->write = 0;
 	}
-	if (x->kind == UNIT_INTERP)
+	if (x->kind == UNIT_INTERP || row->attr & OPA_SYSTEM)
 		x->read = RFLAGS_ARITH;
 }
 
@@ -83,7 +83,8 @@ static u16 unit_live_at(struct unit *u, u64 rip)
 			return live;
 		if (x.kind != UNIT_PLAIN && x.kind != UNIT_SIMD &&
 		    x.kind != UNIT_PUSH && x.kind != UNIT_POP &&
-		    x.kind != UNIT_NOP)
+		    x.kind != UNIT_NOP && x.kind != UNIT_CALLED &&
+		    x.kind != UNIT_SYS && x.kind != UNIT_BITS)
 			break;
 		rip += x.i.len;
 	}
@@ -99,6 +100,7 @@ static bool unit_ends(const struct unit_insn *x)
 	case UNIT_CALL:
 	case UNIT_JMP_IND:
 	case UNIT_CALL_IND:
+	case UNIT_CALLED_END:
 	case UNIT_RET: return true;
 	default: return false;
 	}
@@ -136,6 +138,7 @@ static u16 unit_live_after(const struct unit *u, unsigned k, const u16 *outside)
 	case UNIT_INTERP:
 	case UNIT_JMP_IND:
 	case UNIT_CALL_IND:
+	case UNIT_CALLED_END:
 	case UNIT_RET: return RFLAGS_ARITH;
 	default: return next;
 	}

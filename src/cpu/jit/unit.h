@@ -33,7 +33,11 @@ enum unit_kind {
 	UNIT_LEAVE,
 	UNIT_NOP, /* nothing at all */
 	UNIT_DIV,
-	UNIT_CX, /* CMPXCHG8B, CMPXCHG16B */
+	UNIT_CX,         /* CMPXCHG8B, CMPXCHG16B */
+	UNIT_BITS,       /* BT... of a bit string */
+	UNIT_SYS,        /* system instructions (sys.c) */
+	UNIT_CALLED,     /* by its handler (call.c) */
+	UNIT_CALLED_END, /* the same, and it branches */
 };
 
 struct unit_insn {

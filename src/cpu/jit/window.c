@@ -31,6 +31,22 @@ static bool window_writes_sp(const struct insn *i)
 	       (use.v & USE_W && i->vreg == REG_SP);
 }
 
+/*
+ * After the handlers of these RSP or what is where may be anything. Those of
+ * vector, x87 and string instructions leave both alone.
+ */
+static bool window_lost(const struct unit_insn *x)
+{
+	const struct insn *i = &x->i;
+
+	if (x->kind == UNIT_CALLED)
+		return !(op_rows[i->row].attr &
+			 (OPA_SIMD | OPA_X87 | OPA_STRING));
+	return x->kind == UNIT_SYS &&
+	       (i->op == OP_PUSHF ||
+		(i->op == OP_MOV_FROM_CR && i->rm == REG_SP));
+}
+
 /* After x, which is no transfer. */
 static void window_step(struct window_sp *sp, const struct unit_insn *x)
 {
@@ -41,7 +57,9 @@ static void window_step(struct window_sp *sp, const struct unit_insn *x)
 		sp->at -= 8;
 	else if (x->kind == UNIT_POP && i->rm != REG_SP)
 		sp->at += 8;
-	else if (x->kind == UNIT_POP || x->kind == UNIT_LEAVE)
+	else if (x->kind == UNIT_SYS && i->op == OP_PUSHF && wide)
+		sp->at -= 8;
+	else if (x->kind == UNIT_POP || x->kind == UNIT_LEAVE || window_lost(x))
 		sp->known = false;
 	else if ((x->kind != UNIT_PLAIN && x->kind != UNIT_SIMD) ||
 		 !window_writes_sp(i))
@@ -130,6 +148,10 @@ void window_plan(struct unit *u)
 		case UNIT_CALL:
 		case UNIT_CALL_IND:
 			x->window = window_add(u, sp[k].at - 8, 8);
+			break;
+		case UNIT_SYS:
+			x->window = x->i.op == OP_PUSHF && x->i.opsize == 8 &&
+				    window_add(u, sp[k].at - 8, 8);
 			break;
 		case UNIT_POP:
 		case UNIT_RET: x->window = window_add(u, sp[k].at, 8); break;

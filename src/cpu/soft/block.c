@@ -40,6 +40,18 @@ static insn_fn *block_foreign(struct soft_vcpu *v, struct insn *i,
 	return sys_bind(i);
 }
 
+insn_fn *soft_bind_insn(struct soft_vcpu *v, struct insn *i, const u8 *bytes,
+			bool *threaded)
+{
+	insn_fn *fn;
+
+	if (block_undefined(v, i, BLOCK_CS64 | BLOCK_VEX))
+		return NULL;
+	fn = int_bind(i);
+	*threaded = fn != NULL;
+	return fn ? fn : block_foreign(v, i, bytes);
+}
+
 /* Appends *in, which is at the end of b; true if b ends with it. */
 static bool block_add(struct soft_vcpu *v, struct soft_block *b,
 		      const struct insn *in, const u8 *bytes)

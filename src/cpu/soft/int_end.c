@@ -22,6 +22,8 @@ void int_uncount(struct soft_vcpu *v, const struct insn *i)
 {
 	const struct soft_block *b = v->block;
 
+	if (!b)
+		return; /* called by the translator, which does not count */
 	for (; i < b->insn + b->slots; i++)
 		if (i->len)
 			v->insns--;
@@ -58,6 +60,13 @@ HANDLER(int_fall)
 HANDLER(int_dropped)
 {
 	int_leave(v, i);
+}
+
+/* After a handler that was called by itself: what comes next. */
+HANDLER(int_stop)
+{
+	int_sync(v, i);
+	v->block_pc = NULL;
 }
 
 HANDLER(int_undefined)

@@ -56,6 +56,8 @@ static void interp_faulted(struct soft_vcpu *v)
 	struct soft_block *b = v->block;
 	const struct insn *i;
 
+	if (v->jit)
+		v->jit_ops->left_by_fault(v);
 	v->block = NULL;
 	v->block_pc = NULL;
 	if (b) {

@@ -24,7 +24,7 @@
 #include "cpu/x86/x86.h"
 
 /* TLB: direct-mapped; see mmu.h for which of them is in use when. */
-#define TLB_BITS 10
+#define TLB_BITS 13
 #define TLB_SIZE BIT(TLB_BITS)
 
 /*
@@ -157,6 +157,7 @@ struct soft_vcpu {
 	u64 jit_tmp;
 	void *jit_pending;
 	u32 jit_no_simd, jit_host_mxcsr;
+	bool jit_inside; /* generated code runs, with the guest's MXCSR */
 	u32 heat;        /* entries of a block until it is translated */
 	u64 *jit_left;   /* by op; where the next JIT_INTERP is counted */
 	struct jit *jit; /* NULL: interpreter only */
@@ -270,6 +271,8 @@ struct soft_jit_ops {
 	/* 64-byte pieces of the page that translated code depends on. */
 	u64 (*granules)(struct soft_vcpu *v, u64 page);
 	void (*flush)(struct soft_vcpu *v); /* drop everything */
+	/* A fault came out of run() by longjmp. */
+	void (*left_by_fault)(struct soft_vcpu *v);
 	/* engine_class.vcpu_left */
 	unsigned (*left)(const struct soft_vcpu *v, struct vcpu_left *out,
 			 unsigned max);
@@ -298,6 +301,15 @@ gva_t soft_ea_lin(struct soft_vcpu *v, const struct insn *i,
 /* Binders: the handler for a decoded instruction (never NULL). */
 insn_fn *int_bind(const struct insn *i); /* int_*.c; NULL: not integer */
 insn_fn *sys_bind(const struct insn *i); /* sys_*.c */
+/*
+ * The handler of an instruction of 64-bit code, for calling it outside of a
+ * block; NULL: undefined. Sets i->aux. A threaded one (int.h) goes on at
+ * i[1].fn, which is then int_stop; others return, those of rows with
+ * OPA_BRANCH or OPA_STRING with v->rip stored.
+ */
+insn_fn *soft_bind_insn(struct soft_vcpu *v, struct insn *i, const u8 *bytes,
+			bool *threaded);
+void int_stop(struct soft_vcpu *v, const struct insn *i);
 /* Makes the thunk for raw bytes of i; sets i->aux. */
 insn_fn *simd_bind(struct soft_vcpu *v, struct insn *i, const u8 *bytes);
 
