@@ -13,7 +13,7 @@
 #include "device/acpi_pm.h"
 #include "platform/pc_map.h"
 
-#define ACPI_SPACE (PC_SMBIOS_BASE - PC_TABLES_BASE)
+#define ACPI_SPACE (PC_VMGENID_BASE - PC_TABLES_BASE)
 
 enum { FADT_PM_PROFILE_SERVER = 4, FADT_RTC_CENTURY = 0x32 };
 

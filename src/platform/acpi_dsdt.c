@@ -134,6 +134,37 @@ static void dsdt_processor(struct aml *a, unsigned id)
 	aml_end(a);
 }
 
+/* Where the generation id is, low and high half of the address. */
+static void dsdt_vmgenid(struct aml *a)
+{
+	aml_device(a, "VGEN");
+	aml_name(a, "_HID");
+	aml_string(a, "SBLT0001");
+	aml_name(a, "_CID");
+	aml_string(a, "VM_Gen_Counter");
+	aml_name(a, "_DDN");
+	aml_string(a, "VM_Gen_Counter");
+	aml_name(a, "ADDR");
+	aml_package(a, 2);
+	aml_int(a, PC_VMGENID_BASE);
+	aml_int(a, 0);
+	aml_end(a);
+	aml_end(a);
+}
+
+/* An edge: the OS clears the event, then calls the method. */
+static void dsdt_events(struct aml *a)
+{
+	char name[8];
+
+	aml_scope(a, "\\_GPE");
+	snprintf(name, sizeof(name), "_E%02X", PC_GPE_VMGENID);
+	aml_method(a, name, 0);
+	aml_notify(a, "\\_SB_VGEN", 0x80);
+	aml_end(a);
+	aml_end(a);
+}
+
 u32 acpi_dsdt(u8 *buf, u32 size, unsigned cpus, u64 mmio64)
 {
 	struct aml a;
@@ -149,6 +180,8 @@ u32 acpi_dsdt(u8 *buf, u32 size, unsigned cpus, u64 mmio64)
 	dsdt_isa(&a, "TIMR", "PNP0100", 0x40, 4, PC_IRQ_TIMER);
 	for (unsigned i = 0; i < cpus; i++)
 		dsdt_processor(&a, i);
+	dsdt_vmgenid(&a);
 	aml_end(&a);
+	dsdt_events(&a);
 	return a.full ? 0 : a.len;
 }

@@ -23,6 +23,7 @@ enum {
 	AML_ARG0 = 0x68,
 	AML_STORE = 0x70,
 	AML_EXT_DEVICE = 0x82,
+	AML_NOTIFY = 0x86,
 	AML_IF = 0xa0,
 	AML_RETURN = 0xa4,
 };
@@ -154,6 +155,13 @@ void aml_if_not_zero(struct aml *a, const char *name)
 	aml_byte(a, AML_IF);
 	aml_open(a);
 	aml_path(a, name);
+}
+
+void aml_notify(struct aml *a, const char *name, u8 value)
+{
+	aml_byte(a, AML_NOTIFY);
+	aml_path(a, name);
+	aml_int(a, value);
 }
 
 void aml_name(struct aml *a, const char *name)

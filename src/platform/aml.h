@@ -35,6 +35,9 @@ void aml_resources(struct aml *a);                  /* after aml_name() */
 void aml_if_not_zero(struct aml *a, const char *name);
 void aml_end(struct aml *a);
 
+/* Notify(name, value) */
+void aml_notify(struct aml *a, const char *name, u8 value);
+
 /* Objects; aml_name() begins a definition, the value follows. */
 void aml_name(struct aml *a, const char *name);
 void aml_int(struct aml *a, u64 v);

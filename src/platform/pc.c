@@ -27,6 +27,7 @@
 #include "device/ioapic.h"
 #include "device/mc146818.h"
 #include "device/ns16550.h"
+#include "device/vmgenid.h"
 #include "irq/wire.h"
 #include "platform/acpi.h"
 #include "platform/pc_priv.h"
@@ -216,6 +217,29 @@ static int pc_make_power(struct pc *pc, struct err *e)
 	return acpi_pm_map(pc->pm, pc->pio, PC_PM_BASE, e);
 }
 
+static void pc_vmgenid_changed(void *arg)
+{
+	acpi_pm_gpe(((struct pc *)arg)->pm, PC_GPE_VMGENID);
+}
+
+static int pc_make_vmgenid(struct pc *pc, struct err *e)
+{
+	struct vmgenid_config c = {
+		.mem = pc->c.mem,
+		.gpa = PC_VMGENID_BASE,
+		.changed = pc_vmgenid_changed,
+		.arg = pc,
+	};
+
+	(void)e;
+	pc->vmgenid = vmgenid_new(&c);
+	if (!pc->vmgenid)
+		return -ENOMEM;
+	dev_add(&pc->devs, vmgenid_dev(pc->vmgenid));
+	dev_reset(vmgenid_dev(pc->vmgenid));
+	return 0;
+}
+
 static int pc_make_keyboard(struct pc *pc, struct err *e)
 {
 	struct i8042_config c = {
@@ -328,9 +352,9 @@ static int pc_make_debug(struct pc *pc, struct err *e)
 }
 
 static int (*const pc_makers[])(struct pc *pc, struct err *e) = {
-	pc_make_irqs,   pc_make_clocks,      pc_make_power,
-	pc_make_serial, pc_make_keyboard,    pc_make_pci,
-	pc_make_fw_cfg, pc_make_small_ports, pc_make_debug,
+	pc_make_irqs,        pc_make_clocks,   pc_make_power, pc_make_vmgenid,
+	pc_make_serial,      pc_make_keyboard, pc_make_pci,   pc_make_fw_cfg,
+	pc_make_small_ports, pc_make_debug,
 };
 
 static int pc_make(struct pc *pc, struct err *e)
@@ -432,6 +456,11 @@ struct dev_list *pc_devices(struct pc *pc)
 void pc_power_button(struct pc *pc)
 {
 	acpi_pm_power_button(pc->pm);
+}
+
+void pc_new_generation(struct pc *pc)
+{
+	vmgenid_renew(pc->vmgenid);
 }
 
 void pc_nmi(struct pc *pc)

@@ -69,6 +69,9 @@ void pc_reset(struct pc *pc); /* vCPUs paused */
 struct dev_list *pc_devices(struct pc *pc);
 
 void pc_power_button(struct pc *pc); /* any thread */
-void pc_nmi(struct pc *pc);          /* any thread; soft engine */
+/* The machine begins another life: as a clone, or from a snapshot. Its
+ * generation id is a new one and the guest is told. Any thread. */
+void pc_new_generation(struct pc *pc);
+void pc_nmi(struct pc *pc); /* any thread; soft engine */
 
 #endif

@@ -6,16 +6,17 @@
 #include "mem/mem.h"
 
 /* RAM: 0 up to the hole, the rest from 4 GiB. No RAM where VGA would be. */
-#define PC_VGA_HOLE    0xa0000ull
-#define PC_BIOS_BASE   0xc0000ull /* RAM again; tables for the guest */
-#define PC_TABLES_BASE 0xe0000ull
-#define PC_SMBIOS_BASE 0xf0000ull
-#define PC_BIOS_END    0x100000ull
-#define PC_HOLE_BASE   0xc0000000ull
-#define PC_HIGH_BASE   0x100000000ull
-#define PC_MEMORY_MIN  (16 * MIB)
-#define PC_MEMORY_MAX  (1024 * GIB)
-#define PC_CPUS_MAX    64
+#define PC_VGA_HOLE     0xa0000ull
+#define PC_BIOS_BASE    0xc0000ull /* RAM again; tables for the guest */
+#define PC_TABLES_BASE  0xe0000ull
+#define PC_VMGENID_BASE 0xef000ull /* a page of its own */
+#define PC_SMBIOS_BASE  0xf0000ull
+#define PC_BIOS_END     0x100000ull
+#define PC_HOLE_BASE    0xc0000000ull
+#define PC_HIGH_BASE    0x100000000ull
+#define PC_MEMORY_MIN   (16 * MIB)
+#define PC_MEMORY_MAX   (1024 * GIB)
+#define PC_CPUS_MAX     64
 
 /* PCI memory windows; the 64-bit one lies above the RAM: pc_mmio64(). */
 #define PC_MMIO32_BASE 0xc0000000ull
@@ -55,6 +56,9 @@ enum {
 	PC_GSI_TIMER = 2,
 	PC_GSI_PCI = 16, /* 16..19 */
 };
+
+/* General purpose events of ACPI */
+enum { PC_GPE_VMGENID = 5 };
 
 static inline u64 pc_ram_low(const struct mem *m)
 {

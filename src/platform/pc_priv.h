@@ -17,6 +17,7 @@ struct pc {
 	struct i8259 *pic;
 	struct ioapic *ioapic;
 	struct acpi_pm *pm;
+	struct vmgenid *vmgenid;
 	struct pci_bus *pci;
 	struct irq_split isa[16];
 	struct irq_split intx[4];
