@@ -6,6 +6,7 @@
 
 #include "api/api_priv.h"
 #include "base/clock.h"
+#include "vm/vm_state.h"
 
 struct api *api_new(const struct api_config *c, struct err *e)
 {
@@ -83,9 +84,9 @@ void api_set_paused(struct api *a, bool paused)
 		return;
 	a->paused = paused;
 	if (paused)
-		vm_pause(a->config.vm);
+		vm_quiesce(a->config.vm);
 	else
-		vm_resume(a->config.vm);
+		vm_unquiesce(a->config.vm);
 	api_event(a,
 		  json_pack("{s:s}", "event", paused ? "paused" : "resumed"));
 }

@@ -30,7 +30,7 @@ static void ep_version(struct api_call *c)
 static void ep_vm(struct api_call *c)
 {
 	const struct api_config *a = &c->api->config;
-	const struct vm_config *v = vm_get_config(a->vm);
+	const struct vm_config *v = vm_config(a->vm);
 	double up = (double)(clock_ns() - c->api->started) / 1e9;
 
 	api_reply(c, json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:s?, s:f}",
@@ -43,12 +43,17 @@ static void ep_vm(struct api_call *c)
 
 static void ep_config(struct api_call *c)
 {
-	json_t *j = vm_config_json(vm_get_config(api_vm(c)));
+	json_t *j = vm_config_json(vm_config(api_vm(c)));
 
 	if (j)
 		api_reply(c, j);
 	else
 		api_fail(c, "The configuration has text that is not UTF-8.");
+}
+
+static void ep_stats(struct api_call *c)
+{
+	api_reply(c, vm_stat_json(api_vm(c)));
 }
 
 static void ep_patch_vm(struct api_call *c)
@@ -81,6 +86,7 @@ static const struct ep_action ep_action_list[] = {
 	{"PowerButton", vm_power_button, "power-button"},
 	{"Reset", vm_reset, "reset"},
 	{"Nmi", vm_nmi, "nmi"},
+	{"NewGeneration", vm_new_generation, "new-generation"},
 	{"Stop", vm_stop, NULL},
 };
 
@@ -110,11 +116,8 @@ static void ep_actions(struct api_call *c)
 }
 
 const struct api_endpoint api_vm_endpoints[] = {
-	{"GET", "/", ep_root},
-	{"GET", "/version", ep_version},
-	{"GET", "/vm", ep_vm},
-	{"GET", "/vm/config", ep_config},
-	{"PATCH", "/vm", ep_patch_vm},
-	{"PUT", "/actions", ep_actions},
-	{0},
+	{"GET", "/", ep_root},           {"GET", "/version", ep_version},
+	{"GET", "/vm", ep_vm},           {"GET", "/vm/config", ep_config},
+	{"GET", "/stats", ep_stats},     {"PATCH", "/vm", ep_patch_vm},
+	{"PUT", "/actions", ep_actions}, {0},
 };

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -193,18 +192,15 @@ static int console_attach(struct console *k)
 static int console_run(int argc, char **argv)
 {
 	struct console k = {.c.fd = -1};
-	const char **words = calloc((size_t)argc, sizeof(*words));
+	const char *words[CTL_WORDS];
 	int n, rc;
 
-	if (!words)
-		return CLI_EXIT_FAILED;
 	rc = ctl_parse(argc, argv, NULL, words, &n, 1, 1, "a machine's name");
 	if (!rc) {
 		k.vm = words[0];
 		rc = console_attach(&k);
 	}
 	client_close(&k.c);
-	free(words);
 	return rc;
 }
 

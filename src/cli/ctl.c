@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
+
 #include <string.h>
 
 #include "cli/cli.h"
@@ -58,6 +58,9 @@ int ctl_parse(int argc, char **argv, const struct ctl_option *options,
 
 		if (argv[i][0] == '-' && argv[i][1])
 			rc = ctl_option(argc, argv, &i, options);
+		else if (*n == CTL_WORDS)
+			rc = ctl_usage("%s: more than %d names", argv[0],
+				       CTL_WORDS);
 		else
 			words[(*n)++] = argv[i];
 		if (rc)
@@ -87,17 +90,14 @@ int ctl_seconds(const char *text, unsigned *out)
 
 int ctl_each(int argc, char **argv, int (*fn)(const char *vm))
 {
-	const char **words = calloc((size_t)argc, sizeof(*words));
+	const char *words[CTL_WORDS];
 	int n, rc;
 
-	if (!words)
-		return CLI_EXIT_FAILED;
 	rc = ctl_parse(argc, argv, NULL, words, &n, 1, argc,
 		       "a machine's name");
 	for (int i = 0; rc != CLI_EXIT_USAGE && i < n; i++)
 		if (fn(words[i]))
 			rc = CLI_EXIT_FAILED;
-	free(words);
 	return rc;
 }
 

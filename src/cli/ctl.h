@@ -17,9 +17,11 @@ struct ctl_option {
 	const char **value;
 };
 
+#define CTL_WORDS 256
+
 /*
- * Reads the command line; words (room for argc) gets what is no option, *n
- * how many, min to max of them. what: "a machine's name", told if they are
+ * Reads the command line; words (room for CTL_WORDS) gets what is no option,
+ * *n how many, min to max of them. what: "a machine's name", told if they are
  * missing. 0 or CLI_EXIT_USAGE.
  */
 int ctl_parse(int argc, char **argv, const struct ctl_option *options,

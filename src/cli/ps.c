@@ -115,7 +115,7 @@ static int ps_run(int argc, char **argv)
 		{0},
 	};
 	json_t *all, *j;
-	const char *no[1];
+	const char *no[CTL_WORDS];
 	size_t i;
 	int n, rc;
 

@@ -2,7 +2,6 @@
 /* sublet stop: the power button, and after a while the plug. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "cli/cli.h"
 #include "cli/ctl.h"
@@ -56,7 +55,7 @@ static int stop_one(const char *vm, unsigned seconds, bool now)
 
 static int stop_run(int argc, char **argv)
 {
-	const char **vm = calloc((size_t)argc, sizeof(*vm));
+	const char *vm[CTL_WORDS];
 	const char *timeout = STOP_PATIENCE;
 	bool now = false;
 	const struct ctl_option options[] = {
@@ -67,8 +66,6 @@ static int stop_run(int argc, char **argv)
 	unsigned seconds = 0;
 	int n, rc;
 
-	if (!vm)
-		return CLI_EXIT_FAILED;
 	rc = ctl_parse(argc, argv, options, vm, &n, 1, argc,
 		       "a machine's name");
 	if (!rc)
@@ -76,7 +73,6 @@ static int stop_run(int argc, char **argv)
 	for (int i = 0; rc != CLI_EXIT_USAGE && i < n; i++)
 		if (stop_one(vm[i], seconds, now || !seconds))
 			rc = CLI_EXIT_FAILED;
-	free(vm);
 	return rc;
 }
 

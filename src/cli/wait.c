@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* sublet wait: until a VM ends. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "cli/cli.h"
 #include "cli/ctl.h"
@@ -21,7 +20,7 @@ int wait_result(const char *vm, json_t *end, bool quiet)
 
 static int wait_run(int argc, char **argv)
 {
-	const char **vm = calloc((size_t)argc, sizeof(*vm));
+	const char *vm[CTL_WORDS];
 	bool quiet = false;
 	const struct ctl_option options[] = {
 		{"--quiet", &quiet, NULL},
@@ -31,15 +30,12 @@ static int wait_run(int argc, char **argv)
 	json_t *end = NULL;
 	int n, rc;
 
-	if (!vm)
-		return CLI_EXIT_FAILED;
 	rc = ctl_parse(argc, argv, options, vm, &n, 1, 1, "a machine's name");
 	if (!rc)
 		rc = ctl_ask(vm[0], "GET", "/wait", NULL, &end);
 	if (!rc)
 		rc = wait_result(vm[0], end, quiet);
 	json_decref(end);
-	free(vm);
 	return rc;
 }
 

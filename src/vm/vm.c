@@ -328,11 +328,6 @@ const char *vm_report(const struct vm *vm)
 	return vm->report;
 }
 
-const struct vm_config *vm_get_config(const struct vm *vm)
-{
-	return &vm->config;
-}
-
 const char *vm_engine(const struct vm *vm)
 {
 	return vm->engine->class->name;
@@ -361,6 +356,11 @@ void vm_reset(struct vm *vm)
 void vm_power_button(struct vm *vm)
 {
 	pc_power_button(vm->pc);
+}
+
+void vm_new_generation(struct vm *vm)
+{
+	pc_new_generation(vm->pc);
 }
 
 void vm_nmi(struct vm *vm)

@@ -103,8 +103,6 @@ void vm_free(struct vm *vm);
 enum vm_end vm_run(struct vm *vm);
 int vm_exit_code(const struct vm *vm);      /* of VM_END_DEBUG_EXIT */
 const char *vm_report(const struct vm *vm); /* what happened; may be "" */
-/* What it was made with. Any thread. */
-const struct vm_config *vm_get_config(const struct vm *vm);
 const char *vm_engine(const struct vm *vm); /* name of the engine */
 /* As it is, defaults filled in; lives as long as the VM. */
 const struct vm_config *vm_config(const struct vm *vm);
@@ -121,6 +119,9 @@ void vm_print_exits(const struct vm *vm, FILE *f);
 void vm_stop(struct vm *vm);
 void vm_power_button(struct vm *vm);
 void vm_nmi(struct vm *vm);
+/* The machine begins another life, as a clone or from a snapshot: a new
+ * generation id, and the guest is told. Any thread. */
+void vm_new_generation(struct vm *vm);
 void vm_reset(struct vm *vm);
 /* The user's terminal has another size. Loop thread. */
 void vm_console_size(struct vm *vm, u16 cols, u16 rows);

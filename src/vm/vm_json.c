@@ -3,6 +3,10 @@
 
 #include <stdio.h>
 
+#include "vm/vm_priv.h"
+
+#define LEFT 24 /* instructions told of */
+
 static json_t *vm_json_strings(const char *const *s, unsigned n)
 {
 	json_t *a = json_array();
@@ -55,4 +59,42 @@ json_t *vm_config_json(const struct vm_config *c)
 			 vm_json_networks(c), "sublet", "engine", c->engine,
 			 "nested", (int)c->nested, "no_reboot",
 			 (int)c->no_reboot, "interpret", (int)c->interp_only);
+}
+
+static json_t *vm_json_left(const struct vcpu *v)
+{
+	struct vcpu_left left[LEFT];
+	json_t *a = json_array();
+	unsigned n =
+		v->class->vcpu_left ? v->class->vcpu_left(v, left, LEFT) : 0;
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(a, json_pack("{s:s, s:s, s:I}", "op",
+						   left[i].op, "why",
+						   vcpu_stat_names[left[i].why],
+						   "n", (json_int_t)left[i].n));
+	return a;
+}
+
+json_t *vm_stat_json(const struct vm *vm)
+{
+	json_t *a = json_array();
+
+	for (unsigned i = 0; i < vm->config.cpus; i++) {
+		const struct vcpu *v = vm->cpus[i].vcpu;
+		json_t *j = json_pack("{s:i}", "id", (int)v->id);
+
+		for (unsigned k = 0; k < VCPU_STATS; k++) {
+			u64 n = __atomic_load_n(&v->stat[k], __ATOMIC_RELAXED);
+
+			if (n)
+				json_object_set_new(
+					j, vcpu_stat_names[k],
+					json_integer((json_int_t)n));
+		}
+		if (v->class->vcpu_left)
+			json_object_set_new(j, "left", vm_json_left(v));
+		json_array_append_new(a, j);
+	}
+	return json_pack("{s:o}", "vcpus", a);
 }

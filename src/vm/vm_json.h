@@ -14,4 +14,8 @@
 /* A new object, or NULL without memory. */
 json_t *vm_config_json(const struct vm_config *c);
 
+/* {"vcpus": [{"id": 0, "instructions": 1, ..., "left": [...]}, ...]}: what
+ * each vCPU counted, zeros left out. Any thread. */
+json_t *vm_stat_json(const struct vm *vm);
+
 #endif
