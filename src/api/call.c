@@ -11,25 +11,25 @@
 
 /* ---- answers ---- */
 
-static void call_send(struct api_conn *conn, int status, const char *text,
-		      size_t n)
+/* One send: a connection that is to end ends when all was sent. */
+static void call_send(struct api_conn *conn, int status, const char *text)
 {
-	char head[200];
-	int len;
+	char *all;
+	int n;
 
 	if (status == 204)
-		len = snprintf(head, sizeof(head),
-			       "HTTP/1.1 204 %s\r\nServer: Sublet\r\n\r\n",
-			       http_reason(status));
+		n = asprintf(&all, "HTTP/1.1 204 %s\r\nServer: Sublet\r\n\r\n",
+			     http_reason(status));
 	else
-		len = snprintf(head, sizeof(head),
-			       "HTTP/1.1 %d %s\r\nServer: Sublet\r\n"
-			       "Content-Type: application/json\r\n"
-			       "Content-Length: %zu\r\n\r\n",
-			       status, http_reason(status), n);
-	conn_send(conn, head, (size_t)len);
-	if (n)
-		conn_send(conn, text, n);
+		n = asprintf(&all,
+			     "HTTP/1.1 %d %s\r\nServer: Sublet\r\n"
+			     "Content-Type: application/json\r\n"
+			     "Content-Length: %zu\r\n\r\n%s",
+			     status, http_reason(status), strlen(text), text);
+	if (n < 0)
+		return;
+	conn_send(conn, all, (size_t)n);
+	free(all);
 }
 
 static void call_send_fault(struct api_conn *conn, int status, const char *text)
@@ -37,7 +37,7 @@ static void call_send_fault(struct api_conn *conn, int status, const char *text)
 	json_t *j = json_pack("{s:s}", "fault_message", text);
 	char *s = j ? json_dumps(j, JSON_COMPACT) : NULL;
 
-	call_send(conn, status, s ? s : "{}", s ? strlen(s) : 2);
+	call_send(conn, status, s ? s : "{}");
 	free(s);
 	json_decref(j);
 }
@@ -78,7 +78,7 @@ void api_done(struct api_call *c)
 	if (c->streaming)
 		call_stream_end(c);
 	else if (c->conn)
-		call_send(c->conn, 204, NULL, 0);
+		call_send(c->conn, 204, NULL);
 	call_end(c);
 }
 
@@ -96,7 +96,7 @@ void api_reply(struct api_call *c, json_t *j)
 	s = json_dumps(j, JSON_COMPACT);
 	json_decref(j);
 	if (c->conn && s)
-		call_send(c->conn, 200, s, strlen(s));
+		call_send(c->conn, 200, s);
 	else if (c->conn)
 		call_send_fault(c->conn, 400, "Out of memory.");
 	free(s);
