@@ -88,10 +88,12 @@ void mmu_mode_changed(struct soft_vcpu *v)
 	mmu_cr3_changed(v, true);
 }
 
-/* Never hit: with alignment checks on, every access takes the slow path. */
-static const struct tlb_entry mmu_no_tlb[TLB_SIZE] = {
-	[0 ... TLB_SIZE - 1] = {TLB_NONE, TLB_NONE, TLB_NONE, 0},
-};
+static struct tlb_entry *mmu_made(struct mmu_tlb *t)
+{
+	if (unlikely(!t->made))
+		tlb_make(t);
+	return t->e;
+}
 
 void mmu_select(struct soft_vcpu *v)
 {
@@ -108,9 +110,9 @@ void mmu_select(struct soft_vcpu *v)
 		v->window = m->window[kind];
 		m->kind = kind;
 	}
-	v->tlb = v->mode & MODE_AC ? (struct tlb_entry *)mmu_no_tlb
-				   : m->set->tlb[m->kind].e;
-	v->tlb_sys = m->set->tlb[TLB_SUPER].e;
+	/* With alignment checks on, every access takes the slow path. */
+	v->tlb = mmu_made(v->mode & MODE_AC ? &m->none : &m->set->tlb[m->kind]);
+	v->tlb_sys = mmu_made(&m->set->tlb[TLB_SUPER]);
 }
 
 bool mmu_load_pdptes(struct soft_vcpu *v, u64 cr3)

@@ -17,14 +17,13 @@ enum mmu_kind { TLB_SUPER, TLB_USER, TLB_SUPER_AC, TLB_KINDS };
 
 #define MMU_SETS   8
 #define MMU_WALKS  64
-#define MMU_LOG    126
 #define MMU_REVOKE 32
 
 struct mmu_tlb {
 	struct tlb_entry e[TLB_SIZE];
 	u64 global[TLB_SIZE / 64];
-	u32 nlog; /* entries filled since the last flush; > MMU_LOG: many */
-	u16 log[MMU_LOG];
+	u64 used[TLB_SIZE / 64]; /* filled since last dropped; a bit each */
+	bool made;               /* else all zeros, untouched memory */
 };
 
 /* A page table that was reached: lin >> 21 and its host address. */
@@ -78,6 +77,7 @@ struct soft_mmu {
 	pthread_mutex_t revoke_lock; /* the next two */
 	u64 revoke[MMU_REVOKE];      /* host pages whose write tags go */
 	unsigned revokes;            /* > MMU_REVOKE: all of them */
+	struct mmu_tlb none;         /* never filled */
 	struct mmu_set sets[MMU_SETS];
 };
 
@@ -130,6 +130,8 @@ bool mmu_revoking(const struct soft_vcpu *w); /* asked, not yet answered */
 /* TLB internals (tlb.c) for mmu.c and revoke.c */
 void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 	      const struct tlb_entry *e, bool global, u64 size);
+/* Before t is first used. */
+void tlb_make(struct mmu_tlb *t);
 /* lin was translated for fetching. */
 void tlb_fetched(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 		 bool global, u64 size);

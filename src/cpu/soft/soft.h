@@ -24,7 +24,7 @@
 #include "cpu/x86/x86.h"
 
 /* TLB: direct-mapped; see mmu.h for which of them is in use when. */
-#define TLB_BITS 13
+#define TLB_BITS 12
 #define TLB_SIZE BIT(TLB_BITS)
 
 /*

@@ -72,40 +72,37 @@ static u64 tlb_page(const struct tlb_entry *e)
 	return e->tag_write != TLB_NONE ? e->tag_write : e->tag_exec;
 }
 
+/* For each n of an entry of t that was filled since it was last dropped. */
+#define TLB_FOR_USED(t, n)                                                 \
+	for (u64 w_ = 0; w_ < TLB_SIZE / 64; w_++)                         \
+		for (u64 b_ = (t)->used[w_], n;                            \
+		     b_ && (n = w_ * 64 + (u64)__builtin_ctzll(b_), true); \
+		     b_ &= b_ - 1)
+
 static void tlb_flush(struct soft_vcpu *v, struct mmu_tlb *t)
 {
 	struct mem *m = soft_mem(v);
 
-	if (t->nlog <= MMU_LOG)
-		for (unsigned i = 0; i < t->nlog; i++)
-			tlb_drop(m, &t->e[t->log[i]]);
-	else
-		for (unsigned i = 0; i < TLB_SIZE; i++)
-			tlb_drop(m, &t->e[i]);
+	TLB_FOR_USED(t, n)
+	{
+		tlb_drop(m, &t->e[n]);
+	}
 	memset(t->global, 0, sizeof(t->global));
-	t->nlog = 0;
+	memset(t->used, 0, sizeof(t->used));
 }
 
 static void tlb_flush_nonglobal(struct soft_vcpu *v, struct mmu_tlb *t)
 {
 	struct mem *m = soft_mem(v);
-	unsigned keep = 0;
 
-	if (t->nlog > MMU_LOG) {
-		for (unsigned i = 0; i < TLB_SIZE; i++)
-			if (!(t->global[i / 64] >> (i % 64) & 1))
-				tlb_drop(m, &t->e[i]);
-		return;
-	}
-	for (unsigned i = 0; i < t->nlog; i++) {
-		unsigned n = t->log[i];
+	for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
+		u64 bits = t->used[w] & ~t->global[w];
 
-		if (t->global[n / 64] >> (n % 64) & 1)
-			t->log[keep++] = (u16)n;
-		else
-			tlb_drop(m, &t->e[n]);
+		t->used[w] &= ~bits;
+		for (; bits; bits &= bits - 1)
+			tlb_drop(m, &t->e[w * 64 +
+					  (unsigned)__builtin_ctzll(bits)]);
 	}
-	t->nlog = keep;
 }
 
 static void tlb_flush_walks(struct mmu_set *s)
@@ -217,10 +214,7 @@ void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 
 	tlb_drop(soft_mem(v), &t->e[n]);
 	t->e[n] = *e;
-	if (t->nlog < MMU_LOG)
-		t->log[t->nlog++] = (u16)n;
-	else
-		t->nlog = MMU_LOG + 1;
+	t->used[n / 64] |= BIT64(n % 64);
 	if (global) {
 		t->global[n / 64] |= BIT64(n % 64);
 		s->low_global |= !(lin >> 63);
@@ -239,8 +233,9 @@ void tlb_drop_write(struct soft_vcpu *v, struct mmu_set *s, const u8 *host)
 
 	tlb_window_drop(v);
 	for (unsigned k = 0; k < TLB_KINDS; k++)
-		for (unsigned i = 0; i < TLB_SIZE; i++) {
-			struct tlb_entry *e = &s->tlb[k].e[i];
+		TLB_FOR_USED(&s->tlb[k], n)
+		{
+			struct tlb_entry *e = &s->tlb[k].e[n];
 
 			if (e->tag_write == TLB_NONE ||
 			    (host &&
@@ -310,22 +305,19 @@ static struct mmu_set *mmu_oldest_set(struct soft_mmu *m)
 	return s;
 }
 
-/* A set never used is all zeros, untouched memory. */
-static void tlb_set_init(struct mmu_set *s)
+void tlb_make(struct mmu_tlb *t)
 {
-	for (unsigned k = 0; k < TLB_KINDS; k++)
-		for (unsigned i = 0; i < TLB_SIZE; i++)
-			s->tlb[k].e[i] = (struct tlb_entry){
-				.tag_read = TLB_NONE,
-				.tag_write = TLB_NONE,
-				.tag_exec = TLB_NONE,
-			};
+	for (unsigned i = 0; i < TLB_SIZE; i++)
+		t->e[i] = (struct tlb_entry){
+			.tag_read = TLB_NONE,
+			.tag_write = TLB_NONE,
+			.tag_exec = TLB_NONE,
+		};
+	t->made = true;
 }
 
 static void mmu_claim_set(struct soft_vcpu *v, struct mmu_set *s, u16 pcid)
 {
-	if (!s->live)
-		tlb_set_init(s);
 	tlb_set_flush(v, s);
 	s->live = true;
 	s->pcid = pcid;
@@ -357,9 +349,11 @@ void mmu_cr3_changed(struct soft_vcpu *v, bool keep)
 static void tlb_drop_large(struct mem *m, struct mmu_tlb *t, gva_t lin,
 			   unsigned shift)
 {
-	for (unsigned i = 0; i < TLB_SIZE; i++)
-		if (tlb_page(&t->e[i]) >> shift == lin >> shift)
-			tlb_drop(m, &t->e[i]);
+	TLB_FOR_USED(t, n)
+	{
+		if (tlb_page(&t->e[n]) >> shift == lin >> shift)
+			tlb_drop(m, &t->e[n]);
+	}
 }
 
 /* Drops lin in one set; a large page was cached in pieces, so all of them. */
@@ -380,7 +374,7 @@ static void tlb_set_invlpg(struct soft_vcpu *v, struct mmu_set *s, gva_t lin)
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		if (shift)
 			tlb_drop_large(m, &s->tlb[k], lin, shift);
-		else
+		else if (s->tlb[k].made)
 			tlb_drop(m, tlb_slot(s->tlb[k].e, lin));
 }
 
