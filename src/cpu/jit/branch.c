@@ -258,7 +258,7 @@ static struct jit_link *way_new_link(struct tr *t, u64 rip, bool cross,
 /* "site" is a jump that goes to the rest until the link is made. */
 static void way_link(struct tr *t, const struct way_out *w)
 {
-	bool cross = !branch_same_page(t, w->rip);
+	bool cross = !branch_same_page(t, w->rip) || unit_near_end(w->rip);
 	struct jit_link *l = way_new_link(t, w->rip, cross, cross || w->in_fl);
 	struct emit *e = &t->e;
 	u8 *other = NULL;

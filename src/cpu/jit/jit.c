@@ -29,11 +29,27 @@ static struct jit_entry *jit_slot(struct jit *j, u64 lin)
 	return &j->map[(lin ^ lin >> JIT_MAP_BITS) & (JIT_MAP_SIZE - 1)];
 }
 
-static struct jit_unit *jit_find(struct jit *j, u64 rip, u64 at, bool plain)
-{
-	struct jit_unit *t = j->hash[jit_hash(rip, at)];
+/* Where v->rip is in memory, and the page after, where that matters. */
+struct jit_place {
+	const u8 *host, *next; /* next: NULL if not known */
+	u64 at;                /* offset in the memfd */
+};
 
-	while (t && (t->rip != rip || t->at != at || t->plain != plain))
+/* What crosses is right only if the page after is the one it ends in. */
+static bool jit_fits(struct soft_vcpu *v, const struct jit_unit *t,
+		     const struct jit_place *p)
+{
+	return !t->twin ||
+	       (p->next && mem_page(soft_mem(v), p->next) == t->twin->page);
+}
+
+static struct jit_unit *jit_find(struct soft_vcpu *v, const struct jit_place *p,
+				 bool plain)
+{
+	struct jit_unit *t = v->jit->hash[jit_hash(v->rip, p->at)];
+
+	while (t && (t->rip != v->rip || t->at != p->at || t->plain != plain ||
+		     !jit_fits(v, t, p)))
 		t = t->hash_next;
 	return t;
 }
@@ -45,8 +61,11 @@ static void jit_patch(struct jit_link *l, const u8 *target)
 	emit_patch32(l->site, target);
 }
 
+/* What crosses pages is entered only with its key checked. */
 static void jit_link(struct jit_link *l, struct jit_unit *to, u64 key)
 {
+	if (to->twin && !l->cross && !l->plain)
+		return;
 	l->key = key;
 	if (l->to == to)
 		return;
@@ -105,27 +124,51 @@ static void jit_flush(struct soft_vcpu *v)
 
 /* ---- Pages ---- */
 
+static struct jit_unit **jit_page(struct jit *j, u64 page)
+{
+	return &j->pages[page % JIT_PAGE_HASH];
+}
+
+static void jit_page_enter(struct jit *j, struct jit_unit *t)
+{
+	t->page_next = *jit_page(j, t->page);
+	*jit_page(j, t->page) = t;
+}
+
+static void jit_page_leave(struct jit *j, struct jit_unit *t)
+{
+	struct jit_unit **at = jit_page(j, t->page);
+
+	while (*at != t)
+		at = &(*at)->page_next;
+	*at = t->page_next;
+}
+
 static void jit_written(struct soft_vcpu *v, u64 page, u64 off, u64 n)
 {
-	struct jit_unit **at = &v->jit->pages[page % JIT_PAGE_HASH];
+	struct jit_unit **at = jit_page(v->jit, page);
 	u64 granules =
 		(~0ull << off / 64) & (~0ull >> (63 - (off + n - 1) / 64));
 
 	while (*at) {
 		struct jit_unit *t = *at;
 
-		if (t->page == page && t->granules & granules) {
-			*at = t->page_next;
-			jit_drop(v->jit, t);
-		} else {
+		if (t->page != page || !(t->granules & granules)) {
 			at = &t->page_next;
+			continue;
 		}
+		*at = t->page_next;
+		if (t->twin) {
+			jit_page_leave(v->jit, t->twin);
+			at = jit_page(v->jit, page);
+		}
+		jit_drop(v->jit, t->second ? t->twin : t);
 	}
 }
 
 static u64 jit_granules(struct soft_vcpu *v, u64 page)
 {
-	struct jit_unit *t = v->jit->pages[page % JIT_PAGE_HASH];
+	struct jit_unit *t = *jit_page(v->jit, page);
 	u64 granules = 0;
 
 	for (; t; t = t->page_next)
@@ -141,65 +184,92 @@ static bool jit_mode_ok(const struct soft_vcpu *v)
 	return (v->mode & (MODE_CS64 | MODE_AC)) == MODE_CS64;
 }
 
-static bool jit_make(struct soft_vcpu *v, u64 at, const u8 *host, bool plain)
+/* In the page where t's instruction ends. */
+static void jit_make_second(struct soft_vcpu *v, struct jit_unit *t, u64 page)
+{
+	struct jit *j = v->jit;
+	struct jit_unit *s = &j->unit[j->nunits++];
+
+	*s = (struct jit_unit){
+		.page = (u32)page, .granules = 1, .second = true, .twin = t};
+	t->twin = s;
+	jit_page_enter(j, s);
+	soft_code_hold(v, page, s->granules);
+}
+
+static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, bool plain)
 {
 	struct jit *j = v->jit;
 	struct jit_unit *t;
 	u64 begin = soft_trace(v) ? clock_ns() : 0;
 
-	if (!unit_read(&j->u, v->rip, host - (v->rip & PAGE_MASK)) ||
+	if (!unit_read(&j->u, v->rip, p->host - (v->rip & PAGE_MASK),
+		       p->next) ||
 	    j->u.in[0].kind == UNIT_INTERP)
 		return true;
-	if (j->nunits == JIT_UNITS)
+	if (j->nunits + 2 > JIT_UNITS)
 		return false;
 	t = &j->unit[j->nunits++];
 	*t = (struct jit_unit){.rip = v->rip,
-			       .at = at,
-			       .page = (u32)(at >> PAGE_SHIFT),
+			       .at = p->at,
+			       .page = (u32)(p->at >> PAGE_SHIFT),
 			       .granules = j->u.granules,
 			       .plain = plain};
 	if (!jit_translate(v, j, t))
 		return false;
-	t->hash_next = j->hash[jit_hash(t->rip, at)];
-	j->hash[jit_hash(t->rip, at)] = t;
-	t->page_next = j->pages[t->page % JIT_PAGE_HASH];
-	j->pages[t->page % JIT_PAGE_HASH] = t;
+	t->hash_next = j->hash[jit_hash(t->rip, t->at)];
+	j->hash[jit_hash(t->rip, t->at)] = t;
+	jit_page_enter(j, t);
 	v->vcpu.stat[VCPU_STAT_UNITS]++;
 	v->vcpu.stat[VCPU_STAT_TRANSLATED] += j->u.n;
 	soft_code_hold(v, t->page, t->granules);
+	if (j->u.crosses)
+		jit_make_second(v, t, mem_page(soft_mem(v), p->next));
 	if (trace_on(soft_trace(v), JIT_TRACES))
 		jit_show(v, t, clock_ns() - begin);
 	return true;
 }
 
 /*
- * The page of v->rip, which the interpreter has decoded code of (so it is
- * marked), or NULL.
+ * Where v->rip is; the interpreter has decoded code of that page, so it is
+ * marked. False: not in RAM, or not now.
  */
-static const u8 *jit_fetch(struct soft_vcpu *v, u64 *at)
+static bool jit_fetch(struct soft_vcpu *v, struct jit_place *p)
 {
-	const u8 *host;
-
 	if (!jit_mode_ok(v) || !lin_canonical(v->rip))
-		return NULL;
-	host = soft_host(v, v->rip, 1, MMU_EXEC);
-	if (host)
-		*at = (u64)(host - soft_mem(v)->base);
-	return host;
+		return false;
+	p->host = soft_host(v, v->rip, 1, MMU_EXEC);
+	p->next = NULL;
+	if (!p->host)
+		return false;
+	p->at = (u64)(p->host - soft_mem(v)->base);
+	if (unit_near_end(v->rip) && lin_canonical((v->rip | PAGE_MASK) + 1))
+		p->next = soft_host(v, (v->rip | PAGE_MASK) + 1, 1, MMU_EXEC);
+	return true;
+}
+
+/* Marks the pages before their bytes are read. */
+static void jit_hold(struct soft_vcpu *v, const struct jit_place *p)
+{
+	u64 page = p->at >> PAGE_SHIFT;
+
+	soft_code_hold(v, page, 0);
+	if (p->next) {
+		soft_code_hold(v, mem_page(soft_mem(v), p->next), 0);
+		soft_code_hold(v, page, 0); /* that may have dropped all */
+	}
 }
 
 static void jit_heat(struct soft_vcpu *v)
 {
-	const u8 *host;
-	u64 at;
+	struct jit_place p;
 
-	host = jit_fetch(v, &at);
-	if (!host || jit_find(v->jit, v->rip, at, false))
+	if (!jit_fetch(v, &p) || jit_find(v, &p, false))
 		return;
-	soft_code_hold(v, at >> PAGE_SHIFT, 0);
-	if (!jit_make(v, at, host, false)) {
+	jit_hold(v, &p);
+	if (!jit_make(v, &p, false)) {
 		jit_flush(v);
-		jit_make(v, at, host, false);
+		jit_make(v, &p, false);
 	}
 }
 
@@ -221,13 +291,11 @@ struct jit_unit *jit_lookup(struct soft_vcpu *v)
 {
 	struct jit_entry *e = jit_slot(v->jit, v->rip);
 	struct jit_unit *t;
-	const u8 *host;
-	u64 at;
+	struct jit_place p;
 
 	if (e->lin == v->rip && e->key == v->fetch_key && e->unit)
 		return e->unit;
-	host = jit_fetch(v, &at);
-	t = host ? jit_find(v->jit, v->rip, at, false) : NULL;
+	t = jit_fetch(v, &p) ? jit_find(v, &p, false) : NULL;
 	if (t)
 		*e = (struct jit_entry){
 			.lin = v->rip,
@@ -242,17 +310,17 @@ static struct jit_unit *jit_linked(struct soft_vcpu *v)
 {
 	const struct jit_link *l = v->jit_pending;
 	struct jit_unit *t;
-	const u8 *host;
-	u64 at;
+	struct jit_place p;
 
 	if (!l->plain)
 		return jit_lookup(v);
-	host = jit_fetch(v, &at);
-	t = host ? jit_find(v->jit, v->rip, at, true) : NULL;
-	if (t || !host)
+	if (!jit_fetch(v, &p))
+		return NULL;
+	t = jit_find(v, &p, true);
+	if (t)
 		return t;
-	if (jit_make(v, at, host, true))
-		return jit_find(v->jit, v->rip, at, true);
+	if (jit_make(v, &p, true))
+		return jit_find(v, &p, true);
 	jit_flush(v); /* the link is gone as well */
 	return NULL;
 }

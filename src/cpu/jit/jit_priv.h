@@ -30,7 +30,7 @@ extern const u8 jit_host[16];
 
 #define JIT_HEAT          16
 #define JIT_CACHE_DEFAULT (32 * MIB)
-#define JIT_MAP_BITS      12
+#define JIT_MAP_BITS      14
 #define JIT_MAP_SIZE      BIT(JIT_MAP_BITS)
 #define JIT_HASH_SIZE     16384u
 #define JIT_PAGE_HASH     4096u
@@ -60,9 +60,11 @@ struct jit_unit {
 	u32 page;          /* index of the RAM page */
 	u32 links, nlinks; /* outgoing, in jit.link[] */
 	u64 granules;
-	bool plain;     /* does without v->window (window.c) */
-	u8 *entry_fl;   /* flags are in v->fl */
-	u8 *entry_host; /* flags are in the host's */
+	bool plain;  /* does without v->window (window.c) */
+	bool second; /* none: stands for twin in the page where that ends */
+	struct jit_unit *twin; /* of an instruction that crosses pages */
+	u8 *entry_fl;          /* flags are in v->fl */
+	u8 *entry_host;        /* flags are in the host's */
 	struct jit_unit *hash_next, *page_next;
 	struct jit_link *incoming;
 };

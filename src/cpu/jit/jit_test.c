@@ -304,6 +304,42 @@ static void test_crossing(void **state)
 	SAME(crossing);
 }
 
+/* Instructions that cross a page, the second of which changes. */
+CODE(crossing_pages, 64,
+     "mov $3000, %r12d\n xor %r13d, %r13d\n"
+     "1: mov %r12d, %eax\n stc\n call 3f\n adc %rax, %r13\n"
+     "test $511, %r12w\n jnz 2f\n incb 4f(%rip)\n"
+     "2: dec %r12d\n jnz 1b\n out %al, $0xf4\n jmp .\n"
+     ".org 4096 - 16 - 3\n"
+     "3: nop\n nop\n jmp 5f\n .org 4096 - 3\n"
+     "5: .byte 0x48, 0x81, 0xc0\n 4: .long 0x1234567\n" /* add $, %rax */
+     "jnz 6f\n nop\n 6: lea 7f(%rip), %rdx\n jmp *%rdx\n"
+     ".org 8192 - 1\n 7: jc 8f\n mov $3, %ecx\n 8: ret\n");
+
+static void test_crossing_pages(void **state)
+{
+	(void)state;
+	SAME(crossing_pages);
+}
+
+/* The second page is mapped to another place now and then. */
+CODE(remapped, 64,
+     "mov $0x5ffffe, %ebx\n movw $0x11b8, (%rbx)\n" /* mov $..11, %eax */
+     "movl $0xc3224433, 2(%rbx)\n"                  /* ... ret */
+     "movl $0xc3887766, 0x200000\n"
+     "mov $2000, %r12d\n mov $0x12018, %edi\n"
+     "1: call *%rbx\n add %rax, %r13\n rol $1, %r13\n"
+     "test $127, %r12b\n jnz 2f\n mov (%rdi), %rax\n"
+     "xor $0x400000, %rax\n mov %rax, (%rdi)\n invlpg 2(%rbx)\n"
+     "2: dec %r12d\n jnz 1b\n movq $0x6000e7, (%rdi)\n invlpg 2(%rbx)\n"
+     "out %al, $0xf4\n jmp .\n");
+
+static void test_remapped(void **state)
+{
+	(void)state;
+	SAME(remapped);
+}
+
 /* A string instruction changes code behind it, in the same unit. */
 CODE(changing_ahead, 64,
      "mov $500, %r12d\n"
@@ -337,6 +373,8 @@ int main(void)
 		cmocka_unit_test(test_kernel),
 		cmocka_unit_test(test_crossing),
 		cmocka_unit_test(test_changing_ahead),
+		cmocka_unit_test(test_crossing_pages),
+		cmocka_unit_test(test_remapped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,11 +37,9 @@ static void unit_flags(struct unit_insn *x)
 		x->read = RFLAGS_ARITH;
 }
 
-static bool unit_decode(struct unit_insn *x, u64 rip, const u8 *page)
+/* x->bytes has n of them. */
+static bool unit_decode_bytes(struct unit_insn *x, u64 rip, unsigned n)
 {
-	unsigned off = rip & PAGE_MASK, n = MIN(15u, PAGE_SIZE - off);
-
-	memcpy(x->bytes, page + off, n);
 	x->rip = rip;
 	if (insn_decode(&x->i, x->bytes, n, DECODE_64) != DECODE_OK)
 		return false;
@@ -51,6 +49,14 @@ static bool unit_decode(struct unit_insn *x, u64 rip, const u8 *page)
 	x->code = NULL;
 	unit_flags(x);
 	return true;
+}
+
+static bool unit_decode(struct unit_insn *x, u64 rip, const u8 *page)
+{
+	unsigned off = rip & PAGE_MASK, n = MIN(15u, PAGE_SIZE - off);
+
+	memcpy(x->bytes, page + off, n);
+	return unit_decode_bytes(x, rip, n);
 }
 
 /* The code is right only as long as these bytes stay as they are. */
@@ -174,30 +180,56 @@ static void unit_liveness(struct unit *u)
 	} while (changed);
 }
 
-bool unit_read(struct unit *u, u64 rip, const u8 *page)
+/* Appends in[n], which is decoded; true if the unit ends with it. */
+static bool unit_add(struct unit *u)
+{
+	struct unit_insn *x = &u->in[u->n++];
+
+	u->len += x->i.len;
+	if (x->kind == UNIT_SIMD) {
+		u->simd = true;
+		u->avx |= !!(op_rows[x->i.row].attr & OPA_AVX);
+	}
+	return unit_ends(x);
+}
+
+/* The one instruction that begins in the page and ends in the next. */
+static void unit_read_crossing(struct unit *u, const u8 *next)
+{
+	struct unit_insn *x = &u->in[0];
+	unsigned off = u->rip & PAGE_MASK, n = PAGE_SIZE - off;
+
+	if (n >= sizeof(x->bytes))
+		return;
+	memcpy(x->bytes, u->page + off, n);
+	memcpy(x->bytes + n, next, sizeof(x->bytes) - n);
+	if (!unit_decode_bytes(x, u->rip, sizeof(x->bytes)) || x->i.len <= n)
+		return;
+	unit_depends(u, u->rip, n);
+	u->crosses = true;
+	unit_add(u);
+}
+
+bool unit_read(struct unit *u, u64 rip, const u8 *page, const u8 *next)
 {
 	u->rip = rip;
 	u->page = page;
 	u->n = u->len = 0;
 	u->window_low = u->window_end = 0;
 	u->granules = 0;
-	u->simd = u->avx = false;
+	u->simd = u->avx = u->crosses = false;
 	while (u->n < UNIT_INSNS) {
 		struct unit_insn *x = &u->in[u->n];
 
 		if ((rip + u->len) >> PAGE_SHIFT != rip >> PAGE_SHIFT ||
 		    !unit_decode(x, rip + u->len, page))
 			break;
-		u->n++;
 		unit_depends(u, x->rip, x->i.len);
-		u->len += x->i.len;
-		if (x->kind == UNIT_SIMD) {
-			u->simd = true;
-			u->avx |= !!(op_rows[x->i.row].attr & OPA_AVX);
-		}
-		if (unit_ends(x))
+		if (unit_add(u))
 			break;
 	}
+	if (!u->n && next)
+		unit_read_crossing(u, next);
 	if (!u->n)
 		return false;
 	unit_find_targets(u);

@@ -61,6 +61,7 @@ struct unit {
 	const u8 *page;  /* host address of its page */
 	unsigned n, len; /* instructions, bytes */
 	bool simd, avx;  /* has vector instructions */
+	bool crosses;    /* is one instruction that ends in the next page */
 	u16 live_out;    /* flags live where it falls off the end */
 	u64 granules;    /* 64-byte pieces of the page it depends on */
 	/* Relative to RSP at entry: what one check may cover (window.c). */
@@ -68,11 +69,18 @@ struct unit {
 	struct unit_insn in[UNIT_INSNS];
 };
 
+/* An instruction here may cross into the next page. */
+static inline bool unit_near_end(u64 rip)
+{
+	return (rip & PAGE_MASK) > PAGE_SIZE - 15;
+}
+
 /*
  * Reads a unit at linear address rip, 64-bit code; page is the host address
- * of rip's page. False: not even one instruction.
+ * of rip's page, next of the one after (NULL: not known; only used if the first
+ * instruction crosses). False: not even one instruction.
  */
-bool unit_read(struct unit *u, u64 rip, const u8 *page);
+bool unit_read(struct unit *u, u64 rip, const u8 *page, const u8 *next);
 
 /* Linear address of a direct branch's target. */
 static inline u64 unit_target(const struct unit_insn *x)
