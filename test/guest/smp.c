@@ -8,6 +8,7 @@
 
 #define ROUNDS 20000
 #define WIN    0x4000000000ull
+#define END    0xffffffffu
 
 static unsigned cpus;
 static volatile u32 counter, locked, tickets, serving;
@@ -17,6 +18,17 @@ static volatile u32 flag, data, seen;
 static u64 wpd[512] __attribute__((aligned(4096)));
 static u64 wpt[512] __attribute__((aligned(4096)));
 static u8 code[4096] __attribute__((aligned(4096)));
+
+/* Handing something to and fro takes a time slice each if the host has fewer
+ * CPUs: as many rounds as are done in this time, some in any case. */
+#define TO_AND_FRO_TSC 1000000000ull
+#define TO_AND_FRO_MIN 20
+
+static bool more(u32 round, u64 since)
+{
+	return round < TO_AND_FRO_MIN ||
+	       (round < ROUNDS / 20 && rdtsc() - since < TO_AND_FRO_TSC);
+}
 
 static bool ipi(struct frame *f)
 {
@@ -57,8 +69,10 @@ static void count_up(unsigned cpu)
 
 static void take_lock(unsigned cpu)
 {
+	u64 since = rdtsc();
+
 	(void)cpu;
-	for (int i = 0; i < ROUNDS / 20; i++) {
+	for (u32 i = 0; more(i, since); i++) {
 		u32 mine = __atomic_fetch_add(&tickets, 1, __ATOMIC_SEQ_CST);
 
 		while (serving != mine)
@@ -188,7 +202,7 @@ static void shootdown(void)
 	before = sum();
 	wpt[0] = 0x1001003;
 	icr(1 << 24, 0x4051);
-	settle(before + 1);
+	check(settle(before + 1), "IPI for the shootdown");
 	flag = 3;
 	smp_wait(1);
 	check(seen == 0x22, "after the shootdown");
@@ -199,21 +213,26 @@ static void run_code(unsigned cpu)
 	u32 (*fn)(void) = (void *)code;
 
 	(void)cpu;
-	while (fn() == 1)
+	while (fn() == 1) {
+		data++;
 		pause();
+	}
 	seen = fn();
 }
 
-/* The other processor runs what this one writes. */
+/* The other processor runs what this one writes, once it certainly has run
+ * the old code, translated where that is done, many times. */
 static void cross_modify(void)
 {
 	static const u8 one[] = {0xb8, 1, 0, 0, 0, 0xc3};
 
 	memcpy(code, one, sizeof(one));
 	seen = 0;
+	data = 0;
 	smp_run(1, run_code);
-	for (int i = 0; i < 1000; i++)
+	for (long i = 0; i < 20000000 && data < 10000; i++)
 		pause();
+	check(data >= 10000, "code run by another processor");
 	*(volatile u8 *)(code + 1) = 7;
 	smp_wait(1);
 	check(seen == 7, "code changed by another processor");
@@ -222,10 +241,14 @@ static void cross_modify(void)
 static void consumer(unsigned cpu)
 {
 	(void)cpu;
-	for (u32 i = 1; i <= ROUNDS / 20; i++) {
-		while (__atomic_load_n(&flag, __ATOMIC_ACQUIRE) != i)
+	for (u32 i = 1;; i++) {
+		u32 now;
+
+		while (!(now = __atomic_load_n(&flag, __ATOMIC_ACQUIRE)))
 			pause();
-		if (data != i * 3)
+		if (now == END)
+			return;
+		if (now != i || data != i * 3)
 			seen++;
 		__atomic_store_n(&flag, 0, __ATOMIC_RELEASE);
 	}
@@ -233,15 +256,18 @@ static void consumer(unsigned cpu)
 
 static void order(void)
 {
+	u64 since = rdtsc();
+
 	flag = 0;
 	seen = 0;
 	smp_run(1, consumer);
-	for (u32 i = 1; i <= ROUNDS / 20; i++) {
+	for (u32 i = 1; more(i, since); i++) {
 		data = i * 3;
 		__atomic_store_n(&flag, i, __ATOMIC_RELEASE);
 		while (flag)
 			pause();
 	}
+	flag = END;
 	smp_wait(1);
 	check(!seen, "stores in order");
 }
@@ -261,7 +287,8 @@ int main(void)
 	check(wide[0] == cpus * ROUNDS && wide[1] == 2 * cpus * ROUNDS,
 	      "locked 16-byte exchanges");
 	everywhere(take_lock);
-	check(locked == cpus * (ROUNDS / 20), "ticket lock");
+	check(locked == tickets && tickets >= cpus * TO_AND_FRO_MIN,
+	      "ticket lock");
 	ipis();
 	wake_up();
 	shootdown();

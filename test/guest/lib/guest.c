@@ -18,7 +18,7 @@ int main(void);
 void user_enter(u64 rip, u64 rsp, u64 cs, u64 ss, u64 rflags);
 extern u8 user_leave[], user_syscall[];
 void guest_start(void);
-void guest_ap_start(unsigned cpu);
+void guest_ap_start(void);
 void guest_trap(struct frame *f);
 
 void *memset(void *p, int c, size_t n)
@@ -255,8 +255,11 @@ void user_run(const void *code, u64 rflags, u16 cs)
 
 static void (*volatile smp_work[64])(unsigned cpu);
 
-void guest_ap_start(unsigned cpu)
+/* By APIC id: they come here in any order. */
+void guest_ap_start(void)
 {
+	unsigned cpu = APIC(APIC_ID) >> 24;
+
 	idt_load();
 	APIC(APIC_SVR) = 0x1ff;
 	for (;;) {
