@@ -80,6 +80,59 @@ refuse "console cannot be" 125 "$t/folder/x/y" --kernel "$t/halt" \
 	--console "file=$t/folder/x/y"
 refuse "engine unknown" 2 "none of auto" --kernel "$t/halt" --engine fast
 
+
+# The host's CPUs
+refuse "affinity nonsense" 125 "--cpu-affinity" --kernel "$t/halt" \
+	--cpu-affinity 0-x
+refuse "affinity to a CPU that is not there" 125 "not there" \
+	--kernel "$t/halt" --cpu-affinity 0:1023
+refuse "affinity of a processor that is not there" 125 "vCPU 2" \
+	--kernel "$t/halt" --cpus 2 --cpu-affinity 2:0
+refuse "shares too many" 2 "up to 10000" --kernel "$t/halt" \
+	--cpu-shares 10001
+refuse "quota of nothing" 2 "1% or more" --kernel "$t/halt" --cpu-quota 0%
+
+# Which host CPUs a thread of this name may use.
+allowed() { # PID NAME
+	for d in /proc/$1/task/*; do
+		[ "$(cat $d/comm 2>/dev/null)" = "$2" ] &&
+			sed -n 's/Cpus_allowed_list:\t//p' $d/status
+	done
+}
+last=$(sed -n 's/Cpus_allowed_list:\t//p' /proc/self/status | sed 's/.*[-,]//')
+$s run --kernel "$t/halt" --cpus 3 --cpu-affinity "1:$last" --console none \
+	2>"$t/err" &
+pinned=$!
+i=0
+while [ -z "$(allowed $pinned vcpu2)" ] && [ $((i += 1)) -lt 100 ]; do
+	sleep 0.1
+done
+check "processor 1 pinned" "$(allowed $pinned vcpu1)" = "$last"
+check "the others are free" "$(allowed $pinned vcpu2)" = "$(
+	sed -n 's/Cpus_allowed_list:\t//p' /proc/self/status)"
+
+# Counters on a signal
+kill -USR1 $pinned
+i=0
+while ! grep -q "^all " "$t/err" && [ $((i += 1)) -lt 100 ]; do sleep 0.1; done
+check "counters on a signal" "$(grep -c '^vCPU 0 ' "$t/err")" -gt 0
+kill $pinned
+wait $pinned 2>/dev/null
+
+# Shares, quota and core scheduling work or are refused for a reason.
+for o in --cpu-shares=50 --cpu-quota=50% --core-scheduling; do
+	timeout 60 $s run --kernel "$t/exit" --debug-exit 0xf4 $o \
+		2>"$t/err" </dev/null
+	rc=$?
+	if [ $rc = 67 ]; then
+		echo "ok $o"
+	elif [ $rc = 125 ] && grep -q -- "${o%%=*}" "$t/err"; then
+		echo "skip $o: $(cat "$t/err")"
+	else
+		echo "not ok $o: exit code $rc: $(cat "$t/err")"
+	fi
+done
+
 timeout 20 $s run --kernel "$t/exit" --debug-exit 0xf4 2>"$t/err"
 check "debug exit" $? -eq 67
 out=$(timeout 20 $s run --kernel "$t/hi" --debug-exit 0xf4 \

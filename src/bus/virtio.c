@@ -86,6 +86,7 @@ static void virtio_kicked(void *arg, u32 events)
 
 	(void)events;
 	eventfd_read(vq->kick_fd, &n);
+	__atomic_fetch_add(&vq->kicks, 1, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&v->dev.lock);
 	if (virtio_ready(v, vq->q.index) && v->type->ops->kick)
 		v->type->ops->kick(v, vq->q.index);

@@ -144,6 +144,8 @@ struct virtio_queue {
 	unsigned inflight; /* requests taken and not given back */
 	int kick_fd;
 	struct loop_fd *watch;
+	u64 kicks;      /* atomic; times the loop was woken for it */
+	u64 kick_exits; /* atomic; notifications that made an exit */
 };
 
 struct virtio {

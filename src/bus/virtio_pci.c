@@ -252,8 +252,10 @@ static void vpci_notify(struct vpci *p, u64 off)
 {
 	u64 q = off / VPCI_NOTIFY_STEP;
 
-	if (off % VPCI_NOTIFY_STEP == 0 && q < p->v->nqueues)
-		virtio_kick(p->v, (unsigned)q);
+	if (off % VPCI_NOTIFY_STEP || q >= p->v->nqueues)
+		return;
+	__atomic_fetch_add(&p->v->queue[q].kick_exits, 1, __ATOMIC_RELAXED);
+	virtio_kick(p->v, (unsigned)q);
 }
 
 static void vpci_bar_write(struct pci_dev *d, unsigned bar, u64 off, u64 val,

@@ -113,6 +113,48 @@ static int opt_cpus(struct run_options *o, char *v, struct err *e)
 	return rc;
 }
 
+static int opt_affinity(struct run_options *o, char *v, struct err *e)
+{
+	(void)e;
+	o->vm.sched.affinity = v;
+	return 0;
+}
+
+static int opt_shares(struct run_options *o, char *v, struct err *e)
+{
+	unsigned long long n;
+	int rc = parse_number(v, SCHED_WEIGHT_MAX, &n, "--cpu-shares", e);
+
+	if (!rc && !n)
+		rc = err_set(e, -EINVAL, "--cpu-shares is 1 to %d, not 0",
+			     SCHED_WEIGHT_MAX);
+	o->vm.sched.weight = (unsigned)n;
+	return rc;
+}
+
+static int opt_quota(struct run_options *o, char *v, struct err *e)
+{
+	size_t n = strlen(v);
+	unsigned long long percent;
+	int rc;
+
+	if (n > 1 && v[n - 1] == '%')
+		v[n - 1] = 0;
+	rc = parse_number(v, 100 * SCHED_CPUS, &percent, "--cpu-quota", e);
+	if (!rc && !percent)
+		rc = err_set(e, -EINVAL, "--cpu-quota is 1%% or more, not 0");
+	o->vm.sched.quota = (unsigned)percent;
+	return rc;
+}
+
+static int opt_core(struct run_options *o, char *v, struct err *e)
+{
+	(void)v;
+	(void)e;
+	o->vm.sched.core = true;
+	return 0;
+}
+
 static int opt_memory(struct run_options *o, char *v, struct err *e)
 {
 	o->memory_given = true;
@@ -282,6 +324,10 @@ static const struct option_row rows[] = {
 	{"--append", true, opt_append},
 	{"--kernel-unpack", true, opt_unpack},
 	{"--cpus", true, opt_cpus},
+	{"--cpu-affinity", true, opt_affinity},
+	{"--cpu-shares", true, opt_shares},
+	{"--cpu-quota", true, opt_quota},
+	{"--core-scheduling", false, opt_core},
 	{"--memory", true, opt_memory},
 	{"--disk", true, opt_disk},
 	{"--net", true, opt_net},

@@ -46,6 +46,14 @@ static void session_suspend(struct session *s)
 		term_raw();
 }
 
+static void session_counters(struct session *s)
+{
+	term_restore();
+	vm_print_exits(s->vm, stderr);
+	if (s->raw)
+		term_raw();
+}
+
 static void session_signal(void *arg, u32 events)
 {
 	struct session *s = arg;
@@ -57,6 +65,7 @@ static void session_signal(void *arg, u32 events)
 	switch (si.ssi_signo) {
 	case SIGWINCH: session_resize(s); return;
 	case SIGTSTP: session_suspend(s); return;
+	case SIGUSR1: session_counters(s); return;
 	}
 	s->killed_by = (int)si.ssi_signo;
 	alarm(SESSION_PATIENCE);
@@ -79,8 +88,8 @@ static void session_alarm(int sig)
 
 static int session_watch_signals(struct session *s, struct err *e)
 {
-	static const int list[] = {SIGINT,  SIGTERM, SIGHUP,
-				   SIGQUIT, SIGTSTP, SIGWINCH};
+	static const int list[] = {SIGINT,  SIGTERM,  SIGHUP, SIGQUIT,
+				   SIGTSTP, SIGWINCH, SIGUSR1};
 	sigset_t set;
 
 	sigemptyset(&set);

@@ -64,6 +64,27 @@ static void stats_left(json_t *vcpus)
 	}
 }
 
+static void stats_queues(json_t *queues)
+{
+	json_t *q;
+	size_t i;
+
+	if (json_array_size(queues))
+		printf("%-20s %10s %10s\n", "queue", "wake-ups", "exits");
+	json_array_foreach(queues, i, q)
+	{
+		char name[32];
+
+		snprintf(name, sizeof(name), "%.14s%d %d",
+			 json_string_value(json_object_get(q, "device")),
+			 (int)stats_of(q, "instance"),
+			 (int)stats_of(q, "queue"));
+		printf("%-20s %10" JSON_INTEGER_FORMAT
+		       " %10" JSON_INTEGER_FORMAT "\n",
+		       name, stats_of(q, "wakeups"), stats_of(q, "exits"));
+	}
+}
+
 static int stats_print(const char *vm, bool json)
 {
 	json_t *j = NULL, *vcpus;
@@ -78,6 +99,7 @@ static int stats_print(const char *vm, bool json)
 	} else {
 		stats_table(vcpus);
 		stats_left(vcpus);
+		stats_queues(json_object_get(j, "queues"));
 	}
 	json_decref(j);
 	return 0;
@@ -102,6 +124,8 @@ const struct cli_verb cli_stats = {
 		"A column for each processor: instructions, interrupts, exits "
 		"from KVM or from\ntranslated code, and so on since it "
 		"started; then the instructions most often\nleft to the "
-		"interpreter.\n",
+		"interpreter; then for each virtio queue how often "
+		"its notifications woke the\ndevice, and how many of them "
+		"made an exit from the guest.\n",
 	.run = stats_run,
 };

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,6 @@
 #endif
 #define SCHED_CORE_PROCESS 1 /* the whole thread group */
 
-#define CGROUP_ROOT      "/sys/fs/cgroup"
 #define CGROUP_PERIOD_US 100000u
 
 /* ---- affinity ---- */
@@ -105,18 +105,40 @@ static int sched_affinity(const struct sched_config *c, unsigned id,
 	return 0;
 }
 
+/* Names a vCPU that the machine has not. */
+static bool sched_names(const char *p, unsigned cpus, unsigned *which)
+{
+	for (; p; p = strchr(p, ',')) {
+		unsigned lo, hi;
+
+		p += *p == ',';
+		if (!sched_range(&p, SCHED_CPUS, &lo, &hi))
+			return false;
+		*which = hi;
+		if (*p == ':' && hi >= cpus)
+			return true;
+	}
+	return false;
+}
+
 int sched_check(const struct sched_config *c, unsigned cpus, struct err *e)
 {
+	unsigned which;
 	cpu_set_t set;
 
-	if (c->weight > 10000)
-		return err_set(e, -EINVAL, "--cpu-weight is 1 to 10000");
+	if (c->weight > SCHED_WEIGHT_MAX)
+		return err_set(e, -EINVAL, "--cpu-shares is 1 to %d",
+			       SCHED_WEIGHT_MAX);
 	for (unsigned id = 0; c->affinity && id < cpus; id++) {
 		int rc = sched_affinity(c, id, &set, e);
 
 		if (rc)
 			return rc;
 	}
+	if (c->affinity && sched_names(c->affinity, cpus, &which))
+		return err_set(e, -EINVAL,
+			       "--cpu-affinity: '%s' names vCPU %u of %u",
+			       c->affinity, which, cpus);
 	return 0;
 }
 
@@ -152,16 +174,36 @@ static int sched_write(const char *dir, const char *file, const char *text)
 	return rc;
 }
 
+/* Where cgroup v2 is mounted; false: nowhere. */
+static bool sched_root(char *root, size_t size)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	struct mntent *m;
+	bool found = false;
+
+	while (f && !found && (m = getmntent(f))) {
+		found = !strcmp(m->mnt_type, "cgroup2");
+		if (found)
+			snprintf(root, size, "%s", m->mnt_dir);
+	}
+	if (f)
+		endmntent(f);
+	return found;
+}
+
 /* The path of our own cgroup, to be freed; NULL: no cgroup v2 here. */
 static char *sched_own(void)
 {
-	FILE *f = fopen("/proc/self/cgroup", "re");
-	char line[4096], *path = NULL;
+	char root[1024], line[4096], *path = NULL;
+	FILE *f;
 
+	if (!sched_root(root, sizeof(root)))
+		return NULL;
+	f = fopen("/proc/self/cgroup", "re");
 	while (f && !path && fgets(line, sizeof(line), f)) {
 		line[strcspn(line, "\n")] = 0;
 		if (!strncmp(line, "0::", 3) &&
-		    asprintf(&path, CGROUP_ROOT "%s",
+		    asprintf(&path, "%s%s", root,
 			     strcmp(line + 3, "/") ? line + 3 : "") < 0)
 			path = NULL;
 	}
@@ -185,41 +227,62 @@ static int sched_limit(const struct sched *s, const struct sched_config *c,
 			 CGROUP_PERIOD_US / 100 * c->quota, CGROUP_PERIOD_US);
 		rc = sched_write(s->cgroup, "cpu.max", text);
 	}
-	if (rc == -ENOENT)
-		return err_set(e, -ENOTSUP,
-			       "the cgroup %s has no cpu controller",
-			       s->parent);
-	if (rc)
-		return err_errno(e, rc, "cannot set CPU limits in %s",
-				 s->cgroup);
+	return rc ? err_errno(e, rc, "cannot set CPU limits in %s", s->cgroup)
+		  : 0;
+}
+
+/* The group gets its controller only when no process is left in its parent,
+ * the root excepted. */
+static int sched_enter(const struct sched *s, struct err *e)
+{
+	char text[16];
+	int rc;
+
 	snprintf(text, sizeof(text), "%d", getpid());
 	rc = sched_write(s->cgroup, "cgroup.procs", text);
-	return rc ? err_errno(e, rc, "cannot join %s", s->cgroup) : 0;
+	if (rc)
+		return err_errno(e, rc, "cannot join %s", s->cgroup);
+	rc = sched_write(s->parent, "cgroup.subtree_control", "+cpu");
+	if (rc == -EBUSY)
+		return err_set(e, rc,
+			       "--cpu-shares and --cpu-quota: other processes "
+			       "are in our cgroup; start with systemd-run "
+			       "--scope -p Delegate=yes");
+	if (rc == -ENOENT || rc == -EINVAL)
+		return err_set(e, -ENOTSUP,
+			       "--cpu-shares and --cpu-quota need the cpu "
+			       "controller of cgroup v2, which %s has not",
+			       s->parent);
+	return rc ? err_errno(e, rc, "--cpu-shares and --cpu-quota: %s",
+			      s->parent)
+		  : 0;
 }
 
 static int sched_cgroup(struct sched *s, const struct sched_config *c,
 			struct err *e)
 {
+	int rc;
+
 	s->parent = sched_own();
 	if (!s->parent)
 		return err_set(e, -ENOTSUP,
-			       "CPU weight and quota need cgroup v2");
-	/* Fails where it is on, or where processes are in the way. */
-	sched_write(s->parent, "cgroup.subtree_control", "+cpu");
+			       "--cpu-shares and --cpu-quota need cgroup v2");
 	if (asprintf(&s->cgroup, "%s/sublet-%s-%d", s->parent,
 		     c->name ? c->name : "vm", getpid()) < 0) {
 		s->cgroup = NULL;
 		return err_set(e, -ENOMEM, "out of memory");
 	}
 	if (mkdir(s->cgroup, 0755)) {
-		int rc = err_errno(e, -errno, "cannot make the cgroup %s",
-				   s->cgroup);
-
+		rc = err_errno(e, -errno,
+			       "--cpu-shares and --cpu-quota: cannot make "
+			       "the cgroup %s",
+			       s->cgroup);
 		free(s->cgroup);
 		s->cgroup = NULL;
 		return rc;
 	}
-	return sched_limit(s, c, e);
+	rc = sched_enter(s, e);
+	return rc ? rc : sched_limit(s, c, e);
 }
 
 /* ---- all of it ---- */
@@ -233,6 +296,10 @@ static int sched_core(struct err *e)
 		return err_set(e, -ENOTSUP,
 			       "--core-scheduling: no core of this host has "
 			       "two threads");
+	if (errno == EINVAL)
+		return err_set(e, -ENOTSUP,
+			       "--core-scheduling: this host's kernel is "
+			       "built without it");
 	return err_errno(e, -errno, "--core-scheduling");
 }
 

@@ -14,14 +14,15 @@
 #include "base/err.h"
 #include "base/types.h"
 
-#define SCHED_CPUS 1024
+#define SCHED_CPUS       1024
+#define SCHED_WEIGHT_MAX 10000
 
 struct sched_config {
 	/* --cpu-affinity: "0-3,8" all vCPUs on these, or "0:2,1:3,2-3:8-9"
 	 * vCPUs on theirs. NULL: anywhere. */
 	const char *affinity;
-	unsigned weight;  /* cpu.weight 1..10000; 0: not set */
-	unsigned quota;   /* percent of one CPU; 0: none */
+	unsigned weight;  /* --cpu-shares: cpu.weight; 0: not set */
+	unsigned quota;   /* --cpu-quota: percent of one CPU; 0: none */
 	bool core;        /* --core-scheduling */
 	const char *name; /* of the VM, for its cgroup */
 };

@@ -212,6 +212,10 @@ static int vm_build(struct vm *vm, struct vm_parts *p, struct err *e)
 	int rc;
 
 	vm_parts_config(p, &vm->config);
+	/* Before the first thread: threads inherit it. */
+	rc = sched_join(&vm->sched, &vm->config.sched, e);
+	if (rc)
+		return rc;
 	rc = pc_memory(&vm->mem, vm->config.memory, e);
 	if (rc)
 		return rc;
@@ -234,6 +238,7 @@ static struct vm *vm_alloc(const struct vm_config *c, struct loop *l)
 	if (!vm)
 		return NULL;
 	vm->config = *c;
+	vm->config.sched.name = c->name;
 	vm->loop = l;
 	vm->mem.fd = -1;
 	pthread_mutex_init(&vm->lock, NULL);
@@ -260,6 +265,8 @@ struct vm *vm_new(const struct vm_config *c, const struct vm_backends *b,
 	rc = vm_parts_init(&parts, b, e);
 	if (!rc)
 		rc = vm_config_check(c, e);
+	if (!rc)
+		rc = sched_check(&c->sched, c->cpus, e);
 	if (!rc) {
 		vm = vm_alloc(c, b->loop);
 		rc = vm ? vm_build(vm, &parts, e)
@@ -284,6 +291,7 @@ void vm_free(struct vm *vm)
 		vm->engine->class->free(vm->engine);
 	if (vm->mem.fd >= 0)
 		mem_fini(&vm->mem);
+	sched_leave(&vm->sched);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->end_lock);
 	pthread_mutex_destroy(&vm->track_lock);

@@ -18,6 +18,7 @@
 #include "base/trace.h"
 #include "cpu/engine.h"
 #include "platform/boot.h"
+#include "vm/sched.h"
 
 #define VM_DISKS    16
 #define VM_FORWARDS 32
@@ -40,6 +41,7 @@ struct vm_config {
 	bool nested;
 	bool no_reboot; /* a reset ends the VM */
 	bool interp_only;
+	struct sched_config sched; /* its name: vm_new() sets it */
 	const struct trace *trace; /* NULL: none */
 	struct boot_config boot;
 	struct vm_disk disks[VM_DISKS];
@@ -110,8 +112,9 @@ const struct vm_config *vm_config(const struct vm *vm);
 const char *vm_engine_why(const struct vm *vm);
 
 /*
- * A table of what each vCPU counted (vcpu_stat), and of the instructions that
- * the translator left to the interpreter most often. Any thread.
+ * A table of what each vCPU counted (vcpu_stat), of the instructions that the
+ * translator left to the interpreter most often, the totals, and the
+ * notifications of virtio queues. Any thread.
  */
 void vm_print_exits(const struct vm *vm, FILE *f);
 

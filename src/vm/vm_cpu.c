@@ -166,8 +166,11 @@ static void vm_cpu_stopped(struct vm_cpu *c, enum vcpu_exit why)
 static void *vm_cpu_main(void *arg)
 {
 	struct vm_cpu *c = arg;
+	struct err e;
 
 	vm_cpu_prepare(c);
+	if (sched_pin(&c->vm->config.sched, c->id, &e))
+		vm_ended(c->vm, VM_END_ERROR, 0, e.text);
 	while (vm_cpu_gate(c)) {
 		enum vcpu_exit why;
 

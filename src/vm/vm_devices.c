@@ -39,7 +39,13 @@ void vm_parts_fini(struct vm_parts *p)
 
 static int vm_add(struct vm *vm, struct virtio *v, struct err *e)
 {
-	return v ? pc_add_virtio(vm->pc, v, e) : -ENODEV;
+	int rc = v ? pc_add_virtio(vm->pc, v, e) : -ENODEV;
+
+	if (rc)
+		return rc;
+	ASSERT(vm->nvirtio < VM_VIRTIO);
+	vm->virtio[vm->nvirtio++] = v;
+	return 0;
 }
 
 static int vm_add_disk(struct vm *vm, unsigned n, struct err *e)

@@ -5,7 +5,8 @@
 
 #include "vm/vm_priv.h"
 
-#define LEFT 24 /* instructions told of */
+#define LEFT   24 /* instructions told of */
+#define QUEUES 64
 
 static json_t *vm_json_strings(const char *const *s, unsigned n)
 {
@@ -76,6 +77,23 @@ static json_t *vm_json_left(const struct vcpu *v)
 	return a;
 }
 
+static json_t *vm_json_queues(const struct vm *vm)
+{
+	struct vm_queue_stat q[QUEUES];
+	unsigned n = vm_queue_stats(vm, q, QUEUES);
+	json_t *a = json_array();
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(
+			a,
+			json_pack("{s:s, s:i, s:i, s:I, s:I}", "device",
+				  q[i].device, "instance", (int)q[i].instance,
+				  "queue", (int)q[i].queue, "wakeups",
+				  (json_int_t)q[i].kicks, "exits",
+				  (json_int_t)q[i].exits));
+	return a;
+}
+
 json_t *vm_stat_json(const struct vm *vm)
 {
 	json_t *a = json_array();
@@ -96,5 +114,6 @@ json_t *vm_stat_json(const struct vm *vm)
 			json_object_set_new(j, "left", vm_json_left(v));
 		json_array_append_new(a, j);
 	}
-	return json_pack("{s:o}", "vcpus", a);
+	return json_pack("{s:o, s:o}", "vcpus", a, "queues",
+			 vm_json_queues(vm));
 }

@@ -13,6 +13,9 @@
 /* Makes a vCPU thread look at its local APIC timer (timer_create). */
 #define VM_TIMER_SIGNAL (SIGRTMIN + 2)
 
+/* Disks, console, entropy, network. */
+#define VM_VIRTIO (VM_DISKS + 3)
+
 /* A halted vCPU's wait. */
 enum { WAKE_NONE, WAKE_PENDING, WAKE_SLEEPING };
 
@@ -44,9 +47,12 @@ struct vm {
 	struct engine *engine;
 	struct err why; /* other engines were passed over */
 	struct vm_cpu *cpus;
-	struct virtio *console; /* of the board; or NULL */
-	unsigned quiet;         /* vm_quiesce() not undone; loop thread */
-	u64 load_tsc;           /* host's, when loading of vCPUs began */
+	struct virtio *console;           /* of the board; or NULL */
+	struct virtio *virtio[VM_VIRTIO]; /* the board's */
+	unsigned nvirtio;
+	struct sched sched;
+	unsigned quiet; /* vm_quiesce() not undone; loop thread */
+	u64 load_tsc;   /* host's, when loading of vCPUs began */
 	/* The gate is closed if paused, if something is wanted, or at the
 	 * end; hold says so in one word that vCPUs look at often. */
 	u32 hold; /* atomic; set by any thread, cleared under lock */
@@ -68,6 +74,17 @@ struct vm {
 	int code;
 	char report[768];
 };
+
+/* What is known of one queue of a virtio device (vm_stat.c). Any thread. */
+struct vm_queue_stat {
+	const char *device;
+	unsigned instance, queue;
+	u64 kicks; /* times its notifications woke the device */
+	u64 exits; /* notifications that made an exit from the guest */
+};
+/* Those that were ever notified; at most max. */
+unsigned vm_queue_stats(const struct vm *vm, struct vm_queue_stat *q,
+			unsigned max);
 
 /* Threads (vm_cpu.c). */
 int vm_cpus_start(struct vm *vm, struct err *e);
