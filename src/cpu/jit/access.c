@@ -52,9 +52,9 @@ void tr_address(struct tr *t, bool linear)
 
 	t->addend_loaded = t->addend_kept = false;
 	if (i->base == INSN_REG_RIP) {
-		u64 at = t->x->rip + i->len + (s64)i->disp;
-
-		emit_mov_imm(&t->e, JIT_S1, w ? at : (u32)at);
+		tr_rip(t, JIT_S1, (s64)t->x->off + i->len + i->disp);
+		if (!w)
+			emit_rr(&t->e, 0x89, false, JIT_S1, JIT_S1);
 	} else if (i->base == INSN_REG_NONE && i->index == INSN_REG_NONE) {
 		emit_mov_imm(&t->e, JIT_S1,
 			     w ? (u64)(s64)i->disp : (u32)i->disp);
@@ -107,7 +107,7 @@ void tr_access(struct tr *t, unsigned size, bool write)
 	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S1,
 		rm_mem(JIT_S2, offsetof(struct tlb_entry, addend)));
 	s->back = e->p;
-	s->rip = t->x->rip;
+	s->off = t->x->off;
 	s->size_log2 = access_log2(size);
 	s->write = write;
 	s->vec = t->vec;
@@ -134,7 +134,7 @@ void tr_slow_accesses(struct tr *t)
 
 		emit_patch32(s->from, e->p);
 		vec_store_all(t, &s->vec);
-		emit_mov_imm(e, JIT_S2, s->rip);
+		emit_mov_imm(e, JIT_S2, s->off);
 		emit_call_to(e, t->j->fill[s->write][s->size_log2]);
 		vec_load_all(t, &s->vec);
 		emit_jmp_to(e, s->back);

@@ -2,30 +2,28 @@
 /*
  * Branches, and the ways out of a unit.
  *
+ * Code does not know the linear address it runs at: that is v->code_page, which
+ * every way into another page sets.
+ *
  * A direct branch within the page goes straight to its target once that has
  * been translated: the page that executes is the page it was translated from.
  * One to another page compares v->fetch_key first, which changes with every
- * flush of the TLB and with mode and privilege. Indirect branches look their
- * target up in jit.map. Attention is looked at on every way backwards and on
- * every indirect branch, so no loop runs without.
+ * flush of the TLB and with mode and privilege, and the page it is made from.
+ * Indirect branches look their target up in jit.map. Attention is looked at on
+ * every way backwards and on every indirect branch, so no loop runs without.
  */
 #include "cpu/jit/translate.h"
 
 static const struct vec_state vec_none;
 
-static bool branch_same_page(const struct tr *t, u64 rip)
-{
-	return rip >> PAGE_SHIFT == t->u->rip >> PAGE_SHIFT;
-}
-
-void tr_way(struct tr *t, u8 *from, enum way_kind kind, u64 rip, u16 live)
+void tr_way(struct tr *t, u8 *from, enum way_kind kind, s64 off, u16 live)
 {
 	if (t->nway == TR_WAYS) {
 		t->e.full = true;
 		return;
 	}
 	t->way[t->nway++] = (struct way_out){.from = from,
-					     .rip = rip,
+					     .off = off,
 					     .live = live,
 					     .kind = (u8)kind,
 					     .in_fl = !t->fl_host,
@@ -48,13 +46,13 @@ static bool branch_vec_dirty(const struct tr *t)
 	return t->vec.dirty_low | t->vec.dirty_full;
 }
 
-void tr_poll(struct tr *t, u64 rip, u16 live)
+void tr_poll(struct tr *t, s64 off, u16 live)
 {
 	u8 *over;
 
 	emit_op(&t->e, (struct opc){.code = 0x8b}, JIT_S1, rm_v(V(attention)));
 	over = emit_jecxz(&t->e);
-	tr_way(t, emit_jmp(&t->e), WAY_POLL, rip, live);
+	tr_way(t, emit_jmp(&t->e), WAY_POLL, off, live);
 	emit_patch8(&t->e, over, t->e.p);
 }
 
@@ -92,17 +90,10 @@ void tr_jmp(struct tr *t)
 /* Pushes the address of the next instruction; RCX and R11 are clobbered. */
 static void branch_push_next(struct tr *t)
 {
-	u64 next = t->x->rip + t->x->i.len;
-
 	struct rm at = tr_stack(t, -8, true);
 
-	if (next == (u64)(s64)(s32)next) {
-		emit_op(&t->e, (struct opc){.code = 0xc7, .w = 1}, 0, at);
-		emit_u32(&t->e, (u32)next);
-	} else {
-		emit_mov_imm(&t->e, JIT_S2, next);
-		emit_store(&t->e, JIT_S2, at);
-	}
+	tr_rip(t, JIT_S2, (s64)t->x->off + t->x->i.len);
+	emit_store(&t->e, JIT_S2, at);
 	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, -8), true);
 }
 
@@ -116,31 +107,27 @@ void tr_call(struct tr *t)
 	tr_way(t, emit_jmp(&t->e), WAY_LINK, unit_target(x), x->live_after);
 }
 
-static void way_set_rip(struct tr *t, u64 rip)
+static void way_set_rip(struct tr *t, s64 off)
 {
-	emit_mov_imm(&t->e, JIT_S1, rip);
+	tr_rip(t, JIT_S1, off);
 	emit_store(&t->e, JIT_S1, rm_v(V(rip)));
 }
 
 /*
- * To the linear address in RCX; the flags are in v->fl. RSP has been moved up
- * by popped: if the address is not canonical that is undone, and the
- * interpreter raises the fault. (What is in the map is canonical.)
+ * To the linear address in RCX if jit.map has it; else goes on after this with
+ * RCX as it was. R11 and the host's flags are clobbered.
  */
-static void branch_indirect(struct tr *t, s32 popped)
+static void branch_lookup(struct emit *e)
 {
-	struct emit *e = &t->e;
-	u8 *attention, *other, *stale, *miss, *bad;
+	u8 *other, *stale;
 
-	emit_op(e, (struct opc){.code = 0x8b}, JIT_S2, rm_v(V(attention)));
-	emit_rr(e, 0x85, false, JIT_S2, JIT_S2);
-	attention = emit_jcc(e, 5);
 	emit_op(e,
 		(struct opc){
 			.code = 0xf0, .map = 3, .pfx = 0xf2, .w = 1, .vex = 1},
 		JIT_S2, rm_reg(JIT_S1)); /* RORX */
 	emit_u8(e, JIT_MAP_BITS);
 	emit_rr(e, 0x31, false, JIT_S1, JIT_S2);
+	emit_op(e, (struct opc){.code = 0x33}, JIT_S2, rm_v(V(fetch_key)));
 	emit_alu_imm(e, 4, false, JIT_S2, JIT_MAP_SIZE - 1);
 	emit_op(e, (struct opc){.code = 0xc1}, 4, rm_reg(JIT_S2)); /* SHL */
 	emit_u8(e, 5);
@@ -152,16 +139,45 @@ static void branch_indirect(struct tr *t, s32 popped)
 	emit_load(e, JIT_S1, rm_mem(JIT_S2, offsetof(struct jit_entry, key)));
 	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
 		rm_v(V(fetch_key)));
+	emit_load(e, JIT_S1, rm_mem(JIT_S2, offsetof(struct jit_entry, lin)));
 	stale = emit_jcc(e, 5);
+	emit_alu_imm(e, 4, true, JIT_S1, -(s32)PAGE_SIZE);
+	emit_store(e, JIT_S1, rm_v(V(code_page)));
 	emit_op(e, (struct opc){.code = 0xff}, 4,
 		rm_mem(JIT_S2, offsetof(struct jit_entry, code)));
 	if (e->full)
 		return;
+	emit_patch32(other, e->p);
 	emit_patch32(stale, e->p);
-	emit_load(e, JIT_S1, rm_mem(JIT_S2, offsetof(struct jit_entry, lin)));
-	miss = e->p;
-	emit_patch32(attention, miss);
-	emit_patch32(other, miss);
+}
+
+u8 *jit_common_branch(struct emit *e, const struct jit *j)
+{
+	u8 *at = e->p;
+
+	branch_lookup(e);
+	emit_store(e, JIT_S1, rm_v(V(rip)));
+	emit_jmp_to(e, j->out[JIT_EXIT_INDIRECT]);
+	return at;
+}
+
+/*
+ * To the linear address in RCX; the flags are in v->fl. RSP has been moved up
+ * by popped: if the address is not canonical that is undone, and the
+ * interpreter raises the fault. (What is in the map is canonical.)
+ */
+static void branch_indirect(struct tr *t, s32 popped)
+{
+	struct emit *e = &t->e;
+	u8 *attention, *bad;
+
+	emit_op(e, (struct opc){.code = 0x8b}, JIT_S2, rm_v(V(attention)));
+	emit_rr(e, 0x85, false, JIT_S2, JIT_S2);
+	attention = emit_jcc(e, 5);
+	branch_lookup(e);
+	if (e->full)
+		return;
+	emit_patch32(attention, e->p);
 	emit_store(e, JIT_S1, rm_v(V(rip)));
 	emit_mov(e, JIT_S2, JIT_S1);
 	emit_op(e, (struct opc){.code = 0xc1, .w = 1}, 4, rm_reg(JIT_S2));
@@ -176,7 +192,7 @@ static void branch_indirect(struct tr *t, s32 popped)
 	emit_patch32(bad, e->p);
 	if (popped)
 		emit_lea(e, JIT_SP, rm_mem(JIT_SP, -popped), true);
-	way_set_rip(t, t->x->rip);
+	way_set_rip(t, t->x->off);
 	emit_jmp_to(e, t->j->out[JIT_EXIT_ADDRESS]);
 }
 
@@ -227,7 +243,7 @@ void tr_call_ind(struct tr *t)
 
 void tr_interp(struct tr *t)
 {
-	tr_way(t, emit_jmp(&t->e), WAY_OP, t->x->rip, t->x->live);
+	tr_way(t, emit_jmp(&t->e), WAY_OP, t->x->off, t->x->live);
 }
 
 /* Past the last instruction: goes on as by a jump. */
@@ -235,12 +251,11 @@ void tr_fall_off(struct tr *t)
 {
 	vec_store_all(t, &t->vec);
 	t->vec = vec_none;
-	tr_way(t, emit_jmp(&t->e), WAY_LINK, t->u->rip + t->u->len,
+	tr_way(t, emit_jmp(&t->e), WAY_LINK, t->u->off + t->u->len,
 	       t->u->live_out);
 }
 
-static struct jit_link *way_new_link(struct tr *t, u64 rip, bool cross,
-				     bool in_fl)
+static struct jit_link *way_new_link(struct tr *t, bool cross, bool in_fl)
 {
 	struct jit *j = t->j;
 	struct jit_link *l;
@@ -250,53 +265,83 @@ static struct jit_link *way_new_link(struct tr *t, u64 rip, bool cross,
 		return NULL;
 	}
 	l = &j->link[j->nlinks++];
-	*l = (struct jit_link){.rip = rip, .cross = cross, .in_fl = in_fl};
+	*l = (struct jit_link){.cross = cross, .in_fl = in_fl};
 	t->t->nlinks++;
 	return l;
+}
+
+/*
+ * The jump of a link to another page: its target is right for one mapping.
+ * Under others the map may know better; the monitor is asked to make the link
+ * anew after some patience, for two processes may take turns.
+ */
+static void way_cross(struct tr *t, const struct way_out *w, struct jit_link *l)
+{
+	struct emit *e = &t->e;
+	u8 *key, *page, *ask;
+
+	emit_load(e, JIT_S1, rm_v(V(fetch_key)));
+	emit_mov_imm(e, JIT_S2, (u64)l);
+	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
+		rm_mem(JIT_S2, offsetof(struct jit_link, key)));
+	key = emit_jcc(e, 5);
+	emit_load(e, JIT_S1, rm_v(V(code_page)));
+	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
+		rm_mem(JIT_S2, offsetof(struct jit_link, page)));
+	page = emit_jcc(e, 5);
+	tr_add(t, JIT_S1, w->off & -(s64)PAGE_SIZE);
+	emit_store(e, JIT_S1, rm_v(V(code_page)));
+	l->site = emit_jmp(e);
+	if (e->full)
+		return;
+	emit_patch32(key, e->p);
+	emit_patch32(page, e->p);
+	emit_op(e, (struct opc){.code = 0x83}, 5,
+		rm_mem(JIT_S2, offsetof(struct jit_link, patience)));
+	emit_u8(e, 1); /* SUB */
+	ask = emit_jcc(e, 8);
+	tr_rip(t, JIT_S1, w->off);
+	emit_jmp_to(e, t->j->branch);
+	if (!e->full)
+		emit_patch32(ask, e->p);
 }
 
 /* "site" is a jump that goes to the rest until the link is made. */
 static void way_link(struct tr *t, const struct way_out *w)
 {
-	bool cross = !branch_same_page(t, w->rip) || unit_near_end(w->rip);
-	struct jit_link *l = way_new_link(t, w->rip, cross, cross || w->in_fl);
+	bool cross = !unit_in_page(w->off) || unit_near_end(w->off);
+	struct jit_link *l = way_new_link(t, cross, cross || w->in_fl);
 	struct emit *e = &t->e;
-	u8 *other = NULL;
 
 	if (!l)
 		return;
-	if (w->rip <= t->u->rip + t->u->len) {
+	if (w->off <= t->u->off + t->u->len) {
 		/* The poll's own way out comes later in the list. */
 		t->vec = vec_none;
 		t->fl_host = !w->in_fl;
-		tr_poll(t, w->rip, w->live);
+		tr_poll(t, w->off, w->live);
 	}
 	if (cross) {
 		if (w->live && !w->in_fl)
 			tr_save_flags(t);
-		emit_load(e, JIT_S1, rm_v(V(fetch_key)));
-		emit_mov_imm(e, JIT_S2, (u64)&l->key);
-		emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
-			rm_mem(JIT_S2, 0));
-		other = emit_jcc(e, 5);
+		way_cross(t, w, l);
+	} else {
+		l->site = emit_jmp(e);
 	}
-	l->site = emit_jmp(e);
 	if (e->full)
 		return;
-	if (other)
-		emit_patch32(other, e->p);
 	l->unlinked = e->p;
 	emit_patch32(l->site, e->p);
 	if (w->live && !cross && !w->in_fl)
 		tr_save_flags(t);
-	way_set_rip(t, w->rip);
+	way_set_rip(t, w->off);
 	emit_mov_imm(e, JIT_S1, (u64)l);
 	emit_jmp_to(e, t->j->out[JIT_EXIT_LINK]);
 }
 
-void tr_link_plain(struct tr *t, u64 rip)
+void tr_link_plain(struct tr *t, s64 off)
 {
-	struct jit_link *l = way_new_link(t, rip, false, true);
+	struct jit_link *l = way_new_link(t, false, true);
 
 	if (!l)
 		return;
@@ -306,7 +351,7 @@ void tr_link_plain(struct tr *t, u64 rip)
 		return;
 	l->unlinked = t->e.p;
 	emit_patch32(l->site, t->e.p);
-	way_set_rip(t, rip);
+	way_set_rip(t, off);
 	emit_mov_imm(&t->e, JIT_S1, (u64)l);
 	emit_jmp_to(&t->e, t->j->out[JIT_EXIT_LINK]);
 }
@@ -322,7 +367,7 @@ static void way_leave(struct tr *t, const struct way_out *w)
 
 	if (w->live && !w->in_fl)
 		tr_save_flags(t);
-	way_set_rip(t, w->rip);
+	way_set_rip(t, w->off);
 	emit_jmp_to(&t->e, t->j->out[exit[w->kind]]);
 }
 

@@ -17,8 +17,8 @@
 
 /* What a call needs to know; lies in the code cache, after its unit. */
 struct jit_call {
-	u64 rip;
 	insn_fn *fn;
+	u32 off;       /* in its page */
 	bool sets_rip; /* else the handler leaves v->rip as it was */
 	bool ends;     /* of its unit: nothing comes after it there */
 	bool vectors;  /* it may look at x87 or vector state */
@@ -71,10 +71,10 @@ static bool call_interrupted(const struct soft_vcpu *v)
 /* Called by generated code: where to go on; NULL: after the call. */
 static const void *call_run(struct soft_vcpu *v, const struct jit_call *c)
 {
-	u64 next = c->rip + c->i->len;
+	u64 rip = v->code_page + c->off, next = rip + c->i->len;
 	struct jit_unit *t;
 
-	v->rip = v->block_rip = c->rip;
+	v->rip = v->block_rip = rip;
 	v->jit->changed = false;
 	if (c->vectors)
 		call_mxcsr_out(v);
@@ -151,7 +151,7 @@ static struct jit_call call_make(struct tr *t, const struct unit_insn *x)
 {
 	u32 attr = op_rows[x->i.row].attr;
 	struct jit_call c = {
-		.rip = x->rip,
+		.off = x->off,
 		.ends = x->kind == UNIT_CALLED_END,
 		.vectors = attr & (OPA_SIMD | OPA_X87),
 		.i = {x->i, {.fn = int_stop, .off = x->i.len}},

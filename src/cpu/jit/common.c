@@ -132,7 +132,8 @@ static void common_call(struct emit *e, u64 f, u32 a, u32 b)
 }
 
 /*
- * Called with the linear address in RCX and the instruction's in R11; returns
+ * Called with the linear address in RCX and the instruction's place in the page
+ * in R11; returns
  * with a host address in RCX, or leaves.
  */
 static u8 *common_fill(struct emit *e, unsigned size_log2, bool write,
@@ -140,6 +141,8 @@ static u8 *common_fill(struct emit *e, unsigned size_log2, bool write,
 {
 	u8 *at = e->p, *none;
 
+	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2,
+		rm_v(V(code_page)));
 	emit_store(e, JIT_S2, rm_v(V(rip)));
 	common_call(e, (u64)&common_fill_slow, 1u << size_log2,
 		    write ? MMU_WRITE : MMU_READ);
@@ -236,6 +239,7 @@ bool jit_common(struct soft_vcpu *v, struct jit *j)
 	for (unsigned k = 0; k < WINDOW_SPANS; k++)
 		j->window[k] = common_window(&e, k);
 	j->call = jit_common_call(&e, v);
+	j->branch = jit_common_branch(&e, j);
 	codebuf_alloc(&j->buf, (size_t)(e.p - p), 1);
 	j->common_end = j->buf.used;
 	return !e.full;

@@ -19,14 +19,15 @@
 
 #define HWCAP2_FSGSBASE BIT(1)
 
-static unsigned jit_hash(u64 rip, u64 at)
+static unsigned jit_hash(u64 at)
 {
-	return (unsigned)((rip ^ rip >> 14 ^ at << 3) % JIT_HASH_SIZE);
+	return (unsigned)((at ^ at >> 16) % JIT_HASH_SIZE);
 }
 
-static struct jit_entry *jit_slot(struct jit *j, u64 lin)
+/* As branch_lookup() computes it. */
+static u32 jit_slot(u64 lin, u64 key)
 {
-	return &j->map[(lin ^ lin >> JIT_MAP_BITS) & (JIT_MAP_SIZE - 1)];
+	return (u32)(lin ^ lin >> JIT_MAP_BITS ^ key) & (JIT_MAP_SIZE - 1);
 }
 
 /* Where v->rip is in memory, and the page after, where that matters. */
@@ -46,12 +47,36 @@ static bool jit_fits(struct soft_vcpu *v, const struct jit_unit *t,
 static struct jit_unit *jit_find(struct soft_vcpu *v, const struct jit_place *p,
 				 bool plain)
 {
-	struct jit_unit *t = v->jit->hash[jit_hash(v->rip, p->at)];
+	struct jit_unit *t = v->jit->hash[jit_hash(p->at)];
 
-	while (t && (t->rip != v->rip || t->at != p->at || t->plain != plain ||
-		     !jit_fits(v, t, p)))
+	while (t && (t->at != p->at || t->plain != plain || !jit_fits(v, t, p)))
 		t = t->hash_next;
 	return t;
+}
+
+/* Leads from lin to t; of the entries that do, t knows the latest. */
+static void jit_enter(struct soft_vcpu *v, u32 slot, struct jit_unit *t)
+{
+	struct jit *j = v->jit;
+	u16 *known = &t->slot[t->nslots++ % JIT_SLOTS];
+
+	if (t->nslots > JIT_SLOTS && j->map[*known].unit == t)
+		memset(&j->map[*known], 0, sizeof(j->map[0]));
+	if (t->nslots == 2 * JIT_SLOTS)
+		t->nslots = JIT_SLOTS;
+	*known = (u16)slot;
+	j->map[slot] =
+		(struct jit_entry){.lin = v->rip,
+				   .key = v->fetch_key,
+				   .code = codebuf_exec(&j->buf, t->entry_fl),
+				   .unit = t};
+}
+
+static void jit_forget(struct jit *j, const struct jit_unit *t)
+{
+	for (u32 k = 0; k < MIN(t->nslots, JIT_SLOTS); k++)
+		if (j->map[t->slot[k]].unit == t)
+			memset(&j->map[t->slot[k]], 0, sizeof(j->map[0]));
 }
 
 /* ---- Links ---- */
@@ -61,12 +86,18 @@ static void jit_patch(struct jit_link *l, const u8 *target)
 	emit_patch32(l->site, target);
 }
 
-/* What crosses pages is entered only with its key checked. */
-static void jit_link(struct jit_link *l, struct jit_unit *to, u64 key)
+/*
+ * To what v->rip is: by a branch in that page. What crosses pages is entered
+ * only with its key checked.
+ */
+static void jit_link(struct soft_vcpu *v, struct jit_link *l,
+		     struct jit_unit *to, u64 page)
 {
 	if (to->twin && !l->cross && !l->plain)
 		return;
-	l->key = key;
+	l->key = v->fetch_key;
+	l->page = page;
+	l->patience = JIT_PATIENCE;
 	if (l->to == to)
 		return;
 	l->to = to;
@@ -91,8 +122,7 @@ static void jit_unlink(struct jit_link *l)
 
 static void jit_drop(struct jit *j, struct jit_unit *t)
 {
-	struct jit_unit **at = &j->hash[jit_hash(t->rip, t->at)];
-	struct jit_entry *e = jit_slot(j, t->rip);
+	struct jit_unit **at = &j->hash[jit_hash(t->at)];
 
 	j->changed = true;
 	while (*at != t)
@@ -103,8 +133,7 @@ static void jit_drop(struct jit *j, struct jit_unit *t)
 	for (u32 k = 0; k < t->nlinks; k++)
 		if (j->link[t->links + k].to)
 			jit_unlink(&j->link[t->links + k]);
-	if (e->unit == t)
-		memset(e, 0, sizeof(*e));
+	jit_forget(j, t);
 	codebuf_serialize();
 }
 
@@ -203,22 +232,21 @@ static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, bool plain)
 	struct jit_unit *t;
 	u64 begin = soft_trace(v) ? clock_ns() : 0;
 
-	if (!unit_read(&j->u, v->rip, p->host - (v->rip & PAGE_MASK),
-		       p->next) ||
+	if (!unit_read(&j->u, v->rip & PAGE_MASK,
+		       p->host - (v->rip & PAGE_MASK), p->next) ||
 	    j->u.in[0].kind == UNIT_INTERP)
 		return true;
 	if (j->nunits + 2 > JIT_UNITS)
 		return false;
 	t = &j->unit[j->nunits++];
-	*t = (struct jit_unit){.rip = v->rip,
-			       .at = p->at,
+	*t = (struct jit_unit){.at = p->at,
 			       .page = (u32)(p->at >> PAGE_SHIFT),
 			       .granules = j->u.granules,
 			       .plain = plain};
 	if (!jit_translate(v, j, t))
 		return false;
-	t->hash_next = j->hash[jit_hash(t->rip, t->at)];
-	j->hash[jit_hash(t->rip, t->at)] = t;
+	t->hash_next = j->hash[jit_hash(t->at)];
+	j->hash[jit_hash(t->at)] = t;
 	jit_page_enter(j, t);
 	v->vcpu.stat[VCPU_STAT_UNITS]++;
 	v->vcpu.stat[VCPU_STAT_TRANSLATED] += j->u.n;
@@ -289,19 +317,17 @@ u32 jit_no_simd(const struct soft_vcpu *v)
 /* The unit at v->rip under the present mapping, remembered in the map. */
 struct jit_unit *jit_lookup(struct soft_vcpu *v)
 {
-	struct jit_entry *e = jit_slot(v->jit, v->rip);
+	u32 slot = jit_slot(v->rip, v->fetch_key);
+	const struct jit_entry *e = &v->jit->map[slot];
 	struct jit_unit *t;
 	struct jit_place p;
 
+	v->code_page = v->rip & ~(u64)PAGE_MASK;
 	if (e->lin == v->rip && e->key == v->fetch_key && e->unit)
 		return e->unit;
 	t = jit_fetch(v, &p) ? jit_find(v, &p, false) : NULL;
 	if (t)
-		*e = (struct jit_entry){
-			.lin = v->rip,
-			.key = v->fetch_key,
-			.code = codebuf_exec(&v->jit->buf, t->entry_fl),
-			.unit = t};
+		jit_enter(v, slot, t);
 	return t;
 }
 
@@ -333,6 +359,7 @@ static enum soft_jit_result jit_run(struct soft_vcpu *v)
 	const void *code = codebuf_exec(&j->buf, j->enter);
 	enum jit_exit why;
 	bool attention;
+	u64 page;
 
 	if (!t) {
 		v->jit_left = j->left[JIT_EXIT_NONE];
@@ -349,9 +376,10 @@ static enum soft_jit_result jit_run(struct soft_vcpu *v)
 			return JIT_INTERP;
 		if (attention)
 			break;
+		page = v->code_page;
 		t = why == JIT_EXIT_LINK ? jit_linked(v) : jit_lookup(v);
 		if (t && why == JIT_EXIT_LINK)
-			jit_link(v->jit_pending, t, v->fetch_key);
+			jit_link(v, v->jit_pending, t, page);
 	} while (t);
 	return JIT_RAN;
 }

@@ -32,8 +32,10 @@ extern const u8 jit_host[16];
 #define JIT_CACHE_DEFAULT (32 * MIB)
 #define JIT_MAP_BITS      14
 #define JIT_MAP_SIZE      BIT(JIT_MAP_BITS)
-#define JIT_HASH_SIZE     16384u
-#define JIT_PAGE_HASH     4096u
+#define JIT_HASH_SIZE     65536u
+#define JIT_PAGE_HASH     8192u
+#define JIT_SLOTS         4u
+#define JIT_PATIENCE      32
 #define JIT_UNITS         65536u
 #define JIT_LINKS         131072u
 
@@ -46,8 +48,9 @@ struct tr;
 struct jit_link {
 	u8 *site;                 /* rel32 that is patched */
 	u8 *unlinked;             /* where it goes if not linked */
-	u64 rip;                  /* linear target */
-	u64 key;                  /* cross: fetch_key for which "to" is right */
+	u64 key;                  /* cross: fetch_key, and code_page of the */
+	u64 page;                 /* branch, for which "to" is right */
+	s32 patience;             /* other ones until it is made for them */
 	struct jit_unit *to;      /* NULL: not linked */
 	struct jit_link *next_in; /* in to->incoming */
 	bool cross;               /* other page: checks key */
@@ -56,12 +59,14 @@ struct jit_link {
 };
 
 struct jit_unit {
-	u64 rip, at;       /* linear address; offset in the memfd */
+	u64 at;            /* offset in the memfd */
 	u32 page;          /* index of the RAM page */
 	u32 links, nlinks; /* outgoing, in jit.link[] */
 	u64 granules;
 	bool plain;  /* does without v->window (window.c) */
 	bool second; /* none: stands for twin in the page where that ends */
+	u8 nslots;
+	u16 slot[JIT_SLOTS];   /* entries of jit.map that may lead here */
 	struct jit_unit *twin; /* of an instruction that crosses pages */
 	u8 *entry_fl;          /* flags are in v->fl */
 	u8 *entry_host;        /* flags are in the host's */
@@ -69,7 +74,7 @@ struct jit_unit {
 	struct jit_link *incoming;
 };
 
-/* Indirect branches look their target up here. */
+/* Branches look their target up here. */
 struct jit_entry {
 	u64 lin, key;
 	const void *code;
@@ -104,7 +109,7 @@ struct jit_page {
 struct jit {
 	struct codebuf buf;
 	/* Common code, made once; addresses in the writable view. */
-	u8 *enter, *exit, *out[JIT_EXITS], *call;
+	u8 *enter, *exit, *out[JIT_EXITS], *call, *branch;
 	u8 *fill[2][JIT_FILL_SIZES];
 	u8 *window[WINDOW_SPANS]; /* move v->window */
 	size_t common_end;
@@ -137,12 +142,17 @@ void jit_show(const struct soft_vcpu *v, const struct jit_unit *t, u64 ns);
 /* common.c: the code that all units share. */
 bool jit_common(struct soft_vcpu *v, struct jit *j);
 
+/* branch.c: to the linear address in RCX by way of the map; the flags are in
+ * v->fl. */
+u8 *jit_common_branch(struct emit *e, const struct jit *j);
+
 /* call.c: the part of it that calls handlers; and after one has left by a
  * fault. */
 u8 *jit_common_call(struct emit *e, struct soft_vcpu *v);
 void jit_left_by_fault(struct soft_vcpu *v);
 
-/* jit.c: the unit at v->rip under the present mapping, or NULL. */
+/* jit.c: the unit at v->rip under the present mapping, which becomes
+ * v->code_page; or NULL. */
 struct jit_unit *jit_lookup(struct soft_vcpu *v);
 /* Whether vector instructions may not run as they are. */
 u32 jit_no_simd(const struct soft_vcpu *v);

@@ -40,7 +40,7 @@ static void rig_unmake(struct rig *r)
 	rig_teardown(&p);
 }
 
-/* 64-bit mode at CPL 0, the first 8 MiB mapped as they are. */
+/* 64-bit mode at CPL 0, the first 8 MiB mapped as they are, and at 1 GiB. */
 static void rig_long(struct rig *r)
 {
 	rig_gdt(r);
@@ -48,6 +48,7 @@ static void rig_long(struct rig *r)
 	rig_put(r, RIG_PT + 0x1000, (RIG_PT + 0x2000) | 7);
 	for (unsigned i = 0; i < 4; i++)
 		rig_put(r, RIG_PT + 0x2000 + 8 * i, i * 2 * MIB | 0xe7);
+	rig_put(r, RIG_PT + 0x1008, (RIG_PT + 0x2000) | 7);
 	r->s.cr3 = RIG_PT;
 	r->s.cr4 = 0x620 | CR4_OSXSAVE;
 	r->s.xcr0 = 7;
@@ -358,6 +359,27 @@ static void test_changing_ahead(void **state)
 	SAME(changing_ahead);
 }
 
+/* The same code at two linear addresses in turn, and one page calls another. */
+CODE(aliased, 64,
+     "mov $20000, %ecx\n xor %r8d, %r8d\n"
+     "1: lea 1b(%rip), %rax\n add %rax, %r8\n rol $5, %r8\n"
+     "add 4f(%rip), %r8\n lea 4f(%eip), %edi\n add %rdi, %r9\n"
+     "call 3f\n push %rax\n pop %r10\n add %r10, %r8\n"
+     "lea 2f(%rip), %rdx\n test $3, %cl\n jz 2f\n"
+     "btc $30, %rdx\n jmp *%rdx\n"
+     "2: dec %ecx\n jnz 1b\n out %al, $0xf4\n jmp .\n"
+     ".balign 8\n4: .quad 0x123456789\n"
+     ".fill 4096, 1, 0x90\n"
+     "3: mov (%rsp), %rax\n lea 5f(%rip), %rsi\n jmp 5f\n"
+     ".fill 4096, 1, 0x90\n"
+     "5: xor %rsi, %rax\n ret\n");
+
+static void test_aliased(void **state)
+{
+	(void)state;
+	SAME(aliased);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +397,7 @@ int main(void)
 		cmocka_unit_test(test_changing_ahead),
 		cmocka_unit_test(test_crossing_pages),
 		cmocka_unit_test(test_remapped),
+		cmocka_unit_test(test_aliased),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -323,18 +323,18 @@ void tr_div(struct tr *t)
 	tr_guard_flags(t);
 	if (i->op == OP_DIV) {
 		emit_op(&t->e, (struct opc){.code = 0x3b, .w = w}, H_DX, at);
-		tr_way(t, emit_jcc(&t->e, 3), WAY_VALUE, t->x->rip, t->x->live);
+		tr_way(t, emit_jcc(&t->e, 3), WAY_VALUE, t->x->off, t->x->live);
 	} else {
 		emit_rr(&t->e, 0x89, w, H_AX, JIT_S2);
 		emit_op(&t->e, (struct opc){.code = 0xc1, .w = w}, 7,
 			rm_reg(JIT_S2)); /* SAR */
 		emit_u8(&t->e, w ? 63 : 31);
 		emit_rr(&t->e, 0x3b, w, H_DX, JIT_S2);
-		tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->rip, t->x->live);
+		tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->off, t->x->live);
 		emit_op(&t->e, (struct opc){.code = 0x8b, .w = w}, JIT_S2, at);
 		emit_lea(&t->e, JIT_S2, rm_mem(JIT_S2, 1), w);
 		emit_alu_imm(&t->e, 7, w, JIT_S2, 1);
-		tr_way(t, emit_jcc(&t->e, 6), WAY_VALUE, t->x->rip, t->x->live);
+		tr_way(t, emit_jcc(&t->e, 6), WAY_VALUE, t->x->off, t->x->live);
 	}
 	emit_op(&t->e, (struct opc){.code = 0xf7, .w = w},
 		i->op == OP_DIV ? 6 : 7, at);
@@ -352,7 +352,7 @@ void tr_cx(struct tr *t)
 		emit_lea(&t->e, JIT_S2, at, true);
 		emit_op(&t->e, (struct opc){.code = 0xf6}, 0, rm_reg(JIT_S2));
 		emit_u8(&t->e, 15);
-		tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->rip, t->x->live);
+		tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->off, t->x->live);
 	}
 	tr_need_flags(t);
 	emit_lea(&t->e, JIT_S2, at, true);

@@ -18,12 +18,12 @@ static const struct {
 		offsetof(struct soft_vcpu, f),                 \
 			sizeof(((struct soft_vcpu *)0)->f), #f \
 	}
-	FIELD(gpr[10]),     FIELD(gpr[11]), FIELD(gpr[14]),
-	FIELD(gpr[15]),     FIELD(gpr),     FIELD(rip),
-	FIELD(fl),          FIELD(tlb),     FIELD(attention),
-	FIELD(fetch_key),   FIELD(seg),     FIELD(xsave),
-	FIELD(jit_map),     FIELD(jit_tmp), FIELD(jit_pending),
-	FIELD(jit_no_simd),
+	FIELD(gpr[10]),     FIELD(gpr[11]),   FIELD(gpr[14]),
+	FIELD(gpr[15]),     FIELD(gpr),       FIELD(rip),
+	FIELD(fl),          FIELD(tlb),       FIELD(attention),
+	FIELD(fetch_key),   FIELD(seg),       FIELD(xsave),
+	FIELD(jit_map),     FIELD(jit_tmp),   FIELD(jit_pending),
+	FIELD(jit_no_simd), FIELD(code_page),
 #undef FIELD
 };
 
@@ -95,15 +95,17 @@ static void show_code(const struct soft_vcpu *v, const struct jit_unit *t)
 	const struct unit *u = &v->jit->u;
 	const u8 *end = v->jit->buf.write + v->jit->buf.used;
 	const u8 *tail = v->jit->tr->tail;
+	u64 page = v->rip & ~(u64)PAGE_MASK;
 	char at[128], text[96];
 
 	show_host(v, t->entry_fl, u->in[0].code);
 	for (unsigned k = 0; k < u->n; k++) {
 		const struct unit_insn *x = &u->in[k];
 
-		insn_format(&x->i, x->rip, text, sizeof(text));
+		insn_format(&x->i, page + x->off, text, sizeof(text));
 		trace_line(soft_trace(v), "\t%s  %s%s",
-			   trace_name(soft_trace(v), x->rip, at, sizeof(at)),
+			   trace_name(soft_trace(v), page + x->off, at,
+				      sizeof(at)),
 			   text, x->label ? "\t; branched to" : "");
 		show_host(v, x->code, show_end(u, k, tail));
 	}
@@ -111,10 +113,10 @@ static void show_code(const struct soft_vcpu *v, const struct jit_unit *t)
 	show_host(v, tail, end);
 }
 
-static bool show_wanted(const struct trace *tr, const struct unit *u)
+static bool show_wanted(const struct trace *tr, u64 rip, unsigned len)
 {
-	return tr->what & TRACE_CODE && u->rip < tr->code_to &&
-	       u->rip + u->len > tr->code_from;
+	return tr->what & TRACE_CODE && rip < tr->code_to &&
+	       rip + len > tr->code_from;
 }
 
 void jit_show(const struct soft_vcpu *v, const struct jit_unit *t, u64 ns)
@@ -123,10 +125,10 @@ void jit_show(const struct soft_vcpu *v, const struct jit_unit *t, u64 ns)
 	const struct unit *u = &v->jit->u;
 	size_t size =
 		(size_t)(v->jit->buf.write + v->jit->buf.used - t->entry_fl);
-	bool code = show_wanted(tr, u);
+	bool code = show_wanted(tr, v->rip, u->len);
 	char at[128];
 
-	trace_name(tr, t->rip, at, sizeof(at));
+	trace_name(tr, v->rip, at, sizeof(at));
 	if (code || tr->what & TRACE_BLOCKS)
 		trace_line(tr,
 			   "vCPU %u unit %s: page %x, %u instructions, %u "

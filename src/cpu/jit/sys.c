@@ -15,7 +15,7 @@ static void sys_cpl0(struct tr *t)
 	tr_guard_flags(t);
 	emit_op(&t->e, (struct opc){.code = 0x80}, 7, rm_v(V(cpl)));
 	emit_u8(&t->e, 0);
-	tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->rip, t->x->live);
+	tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->off, t->x->live);
 }
 
 /* op dword gs:[off], imm32 */
@@ -53,11 +53,11 @@ static void sys_sti(struct tr *t)
 	sys_cpl0(t);
 	emit_op(e, (struct opc){.code = 0x80}, 7, rm_v(V(nmi_pending)));
 	emit_u8(e, 0);
-	tr_way(t, emit_jcc(e, 5), WAY_VALUE, t->x->rip, t->x->live);
+	tr_way(t, emit_jcc(e, 5), WAY_VALUE, t->x->off, t->x->live);
 	emit_mov_imm(e, JIT_S1, (u64)lapic_pending_word(t->v->vcpu.lapic));
 	emit_op(e, (struct opc){.code = 0x83}, 7, rm_mem(JIT_S1, 0));
 	emit_u8(e, 0);
-	tr_way(t, emit_jcc(e, 5), WAY_VALUE, t->x->rip, t->x->live);
+	tr_way(t, emit_jcc(e, 5), WAY_VALUE, t->x->off, t->x->live);
 	sys_alu(t, 1, V(rflags), RFLAGS_IF);
 }
 
@@ -97,7 +97,7 @@ static void sys_rdtsc(struct tr *t)
 	tr_guard_flags(t);
 	emit_op(e, (struct opc){.code = 0xf6}, 0, rm_v(V(cr4)));
 	emit_u8(e, CR4_TSD);
-	tr_way(t, emit_jcc(e, 5), WAY_VALUE, t->x->rip, t->x->live);
+	tr_way(t, emit_jcc(e, 5), WAY_VALUE, t->x->off, t->x->live);
 	if (t->x->i.op == OP_RDTSCP)
 		emit_bytes(e, "\x0f\xae\xe8", 3); /* LFENCE */
 	emit_bytes(e, "\x0f\x31", 2);             /* RDTSC */

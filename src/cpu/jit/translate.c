@@ -16,6 +16,20 @@ const u8 jit_host[16] = {
 	[12] = H_12,  [13] = H_13,   [14] = H_NONE, [15] = H_NONE,
 };
 
+void tr_add(struct tr *t, u8 reg, s64 n)
+{
+	for (; n > INT32_MAX; n -= INT32_MAX)
+		emit_lea(&t->e, reg, rm_mem(reg, INT32_MAX), true);
+	if (n)
+		emit_lea(&t->e, reg, rm_mem(reg, (s32)n), true);
+}
+
+void tr_rip(struct tr *t, u8 reg, s64 off)
+{
+	emit_load(&t->e, reg, rm_v(V(code_page)));
+	tr_add(t, reg, off);
+}
+
 void tr_save_flags(struct tr *t)
 {
 	struct emit *e = &t->e;
@@ -73,7 +87,7 @@ static void tr_simd_gate(struct tr *t)
 	emit_op(&t->e, (struct opc){.code = 0x8b}, JIT_S1,
 		rm_v(V(jit_no_simd)));
 	ok = emit_jecxz(&t->e);
-	tr_way(t, emit_jmp(&t->e), WAY_SIMD, t->u->rip, t->u->in[0].live);
+	tr_way(t, emit_jmp(&t->e), WAY_SIMD, t->u->off, t->u->in[0].live);
 	emit_patch8(&t->e, ok, t->e.p);
 }
 
@@ -112,7 +126,7 @@ static void tr_insn(struct tr *t)
 	x->code = t->e.p;
 	t->called = false;
 	if (x->loop)
-		tr_poll(t, x->rip, x->live);
+		tr_poll(t, x->off, x->live);
 	if (translate[x->kind])
 		translate[x->kind](t);
 	if (op_rows[x->i.row].flags_written & RFLAGS_ARITH && !t->called &&

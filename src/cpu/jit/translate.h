@@ -19,7 +19,7 @@ struct vec_state {
 struct slow_access {
 	u8 *from; /* rel32 of the branch here */
 	u8 *back; /* where to go on with the host address in RCX */
-	u64 rip;
+	u32 off;  /* of the instruction in the page */
 	u8 size_log2;
 	bool write;
 	struct vec_state vec;
@@ -27,8 +27,8 @@ struct slow_access {
 
 /* Out-of-line code that ends in another unit or in the monitor. */
 struct way_out {
-	u8 *from; /* rel32 of the branch here; NULL: falls in, none */
-	u64 rip;
+	u8 *from;   /* rel32 of the branch here; NULL: falls in, none */
+	s64 off;    /* where it goes, from the beginning of the page */
 	u16 live;   /* flags live there */
 	u8 kind;    /* enum way_kind */
 	bool in_fl; /* they are in v->fl, else in the host's flags */
@@ -37,11 +37,11 @@ struct way_out {
 };
 
 enum way_kind {
-	WAY_LINK,   /* direct branch to rip */
-	WAY_OP,     /* the interpreter runs rip: not translated, */
+	WAY_LINK,   /* direct branch to off */
+	WAY_OP,     /* the interpreter runs off: not translated, */
 	WAY_VALUE,  /* operands that may fault, */
 	WAY_SIMD,   /* or vector instructions are off */
-	WAY_POLL,   /* attention was set: to the monitor, go on at rip */
+	WAY_POLL,   /* attention was set: to the monitor, go on at off */
 	WAY_WINDOW, /* the stack is not where v->window is */
 	WAY_LABEL,  /* to another instruction of this unit, vectors stored */
 };
@@ -78,6 +78,11 @@ struct tr {
 		struct unit_insn *x;
 	} call[UNIT_INSNS];
 };
+
+/* reg = reg + n; no flags are touched. */
+void tr_add(struct tr *t, u8 reg, s64 n);
+/* reg = linear address of what is at off, from the beginning of the page. */
+void tr_rip(struct tr *t, u8 reg, s64 off);
 
 /* v->fl = the host's flags, and back. Clobber R11 only. */
 void tr_save_flags(struct tr *t);
@@ -132,11 +137,11 @@ void tr_jmp_ind(struct tr *t);
 void tr_call_ind(struct tr *t);
 void tr_ret(struct tr *t);
 void tr_interp(struct tr *t);
-void tr_poll(struct tr *t, u64 rip, u16 live);
+void tr_poll(struct tr *t, s64 off, u16 live);
 /* A branch here from "from" (rel32), that leaves the unit. */
-void tr_way(struct tr *t, u8 *from, enum way_kind kind, u64 rip, u16 live);
-/* To the plain unit at rip; live flags are in v->fl. */
-void tr_link_plain(struct tr *t, u64 rip);
+void tr_way(struct tr *t, u8 *from, enum way_kind kind, s64 off, u16 live);
+/* To the plain unit at off; live flags are in v->fl. */
+void tr_link_plain(struct tr *t, s64 off);
 void tr_fall_off(struct tr *t);
 void tr_ways_out(struct tr *t);
 

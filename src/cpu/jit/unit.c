@@ -38,9 +38,9 @@ static void unit_flags(struct unit_insn *x)
 }
 
 /* x->bytes has n of them. */
-static bool unit_decode_bytes(struct unit_insn *x, u64 rip, unsigned n)
+static bool unit_decode_bytes(struct unit_insn *x, u32 off, unsigned n)
 {
-	x->rip = rip;
+	x->off = off;
 	if (insn_decode(&x->i, x->bytes, n, DECODE_64) != DECODE_OK)
 		return false;
 	x->kind = plan_insn(&x->i);
@@ -51,38 +51,36 @@ static bool unit_decode_bytes(struct unit_insn *x, u64 rip, unsigned n)
 	return true;
 }
 
-static bool unit_decode(struct unit_insn *x, u64 rip, const u8 *page)
+static bool unit_decode(struct unit_insn *x, u32 off, const u8 *page)
 {
-	unsigned off = rip & PAGE_MASK, n = MIN(15u, PAGE_SIZE - off);
+	unsigned n = MIN(15u, PAGE_SIZE - off);
 
 	memcpy(x->bytes, page + off, n);
-	return unit_decode_bytes(x, rip, n);
+	return unit_decode_bytes(x, off, n);
 }
 
 /* The code is right only as long as these bytes stay as they are. */
-static void unit_depends(struct unit *u, u64 rip, unsigned len)
+static void unit_depends(struct unit *u, u32 off, unsigned len)
 {
-	unsigned first = (rip & PAGE_MASK) / 64;
-	unsigned last = ((rip & PAGE_MASK) + len - 1) / 64;
+	unsigned first = off / 64, last = (off + len - 1) / 64;
 
 	u->granules |= (~0ull << first) & (~0ull >> (63 - last));
 }
 
 /*
- * Flags live at rip, outside the unit: looks at a few instructions of the
+ * Flags live at off, outside the unit: looks at a few instructions of the
  * same page. What is not known is live.
  */
-static u16 unit_live_at(struct unit *u, u64 rip)
+static u16 unit_live_at(struct unit *u, s64 off)
 {
 	u16 live = 0, killed = 0;
 
 	for (int n = 0; n < LOOK_AHEAD; n++) {
 		struct unit_insn x;
 
-		if (rip >> PAGE_SHIFT != u->rip >> PAGE_SHIFT ||
-		    !unit_decode(&x, rip, u->page))
+		if (!unit_in_page(off) || !unit_decode(&x, (u32)off, u->page))
 			break;
-		unit_depends(u, rip, x.i.len);
+		unit_depends(u, x.off, x.i.len);
 		live |= x.read & ~killed;
 		killed |= x.write;
 		if (killed == RFLAGS_ARITH)
@@ -92,7 +90,7 @@ static u16 unit_live_at(struct unit *u, u64 rip)
 		    x.kind != UNIT_NOP && x.kind != UNIT_CALLED &&
 		    x.kind != UNIT_SYS && x.kind != UNIT_BITS)
 			break;
-		rip += x.i.len;
+		off += x.i.len;
 	}
 	return live | (RFLAGS_ARITH & ~killed);
 }
@@ -120,7 +118,7 @@ static void unit_find_targets(struct unit *u)
 		if (x->kind != UNIT_JCC && x->kind != UNIT_JMP)
 			continue;
 		for (unsigned t = 0; t < u->n; t++) {
-			if (u->in[t].rip != unit_target(x))
+			if (u->in[t].off != unit_target(x))
 				continue;
 			x->target = (s16)t;
 			u->in[t].label = true;
@@ -165,7 +163,7 @@ static void unit_liveness(struct unit *u)
 				     : 0;
 		x->live = 0;
 	}
-	u->live_out = unit_live_at(u, u->rip + u->len);
+	u->live_out = unit_live_at(u, u->off + u->len);
 	do {
 		changed = false;
 		for (unsigned k = u->n; k-- > 0;) {
@@ -197,22 +195,22 @@ static bool unit_add(struct unit *u)
 static void unit_read_crossing(struct unit *u, const u8 *next)
 {
 	struct unit_insn *x = &u->in[0];
-	unsigned off = u->rip & PAGE_MASK, n = PAGE_SIZE - off;
+	unsigned n = PAGE_SIZE - u->off;
 
 	if (n >= sizeof(x->bytes))
 		return;
-	memcpy(x->bytes, u->page + off, n);
+	memcpy(x->bytes, u->page + u->off, n);
 	memcpy(x->bytes + n, next, sizeof(x->bytes) - n);
-	if (!unit_decode_bytes(x, u->rip, sizeof(x->bytes)) || x->i.len <= n)
+	if (!unit_decode_bytes(x, u->off, sizeof(x->bytes)) || x->i.len <= n)
 		return;
-	unit_depends(u, u->rip, n);
+	unit_depends(u, u->off, n);
 	u->crosses = true;
 	unit_add(u);
 }
 
-bool unit_read(struct unit *u, u64 rip, const u8 *page, const u8 *next)
+bool unit_read(struct unit *u, u32 off, const u8 *page, const u8 *next)
 {
-	u->rip = rip;
+	u->off = off;
 	u->page = page;
 	u->n = u->len = 0;
 	u->window_low = u->window_end = 0;
@@ -221,10 +219,10 @@ bool unit_read(struct unit *u, u64 rip, const u8 *page, const u8 *next)
 	while (u->n < UNIT_INSNS) {
 		struct unit_insn *x = &u->in[u->n];
 
-		if ((rip + u->len) >> PAGE_SHIFT != rip >> PAGE_SHIFT ||
-		    !unit_decode(x, rip + u->len, page))
+		if (!unit_in_page(off + u->len) ||
+		    !unit_decode(x, off + u->len, page))
 			break;
-		unit_depends(u, x->rip, x->i.len);
+		unit_depends(u, x->off, x->i.len);
 		if (unit_add(u))
 			break;
 	}

@@ -8,6 +8,9 @@
  * Live means that some way from here reads the flag before writing it. What
  * lies outside the unit is looked at a little way (within the page), else all
  * flags are live there.
+ *
+ * Nothing depends on the linear address of the page: where it is known, that
+ * is where it counts from.
  */
 #ifndef CPU_JIT_UNIT_H
 #define CPU_JIT_UNIT_H
@@ -42,8 +45,8 @@ enum unit_kind {
 
 struct unit_insn {
 	struct insn i;
-	u8 bytes[15]; /* copied once: the guest may change them */
-	u64 rip;
+	u8 bytes[15];    /* copied once: the guest may change them */
+	u32 off;         /* in the page */
 	u8 kind;         /* enum unit_kind */
 	bool label;      /* branched to from within the unit */
 	bool loop;       /* ... backwards: look at attention here */
@@ -57,7 +60,7 @@ struct unit_insn {
 };
 
 struct unit {
-	u64 rip;         /* linear address of the first instruction */
+	u32 off;         /* of the first instruction in its page */
 	const u8 *page;  /* host address of its page */
 	unsigned n, len; /* instructions, bytes */
 	bool simd, avx;  /* has vector instructions */
@@ -70,22 +73,27 @@ struct unit {
 };
 
 /* An instruction here may cross into the next page. */
-static inline bool unit_near_end(u64 rip)
+static inline bool unit_near_end(s64 off)
 {
-	return (rip & PAGE_MASK) > PAGE_SIZE - 15;
+	return (off & PAGE_MASK) > PAGE_SIZE - 15;
 }
 
 /*
- * Reads a unit at linear address rip, 64-bit code; page is the host address
- * of rip's page, next of the one after (NULL: not known; only used if the first
+ * Reads a unit at that offset of a page, 64-bit code; page is the page's host
+ * address, next that of the one after (NULL: not known; only used if the first
  * instruction crosses). False: not even one instruction.
  */
-bool unit_read(struct unit *u, u64 rip, const u8 *page, const u8 *next);
+bool unit_read(struct unit *u, u32 off, const u8 *page, const u8 *next);
 
-/* Linear address of a direct branch's target. */
-static inline u64 unit_target(const struct unit_insn *x)
+/* Where a direct branch goes, relative to the beginning of its page. */
+static inline s64 unit_target(const struct unit_insn *x)
 {
-	return x->rip + x->i.len + x->i.imm;
+	return (s64)x->off + x->i.len + (s64)x->i.imm;
+}
+
+static inline bool unit_in_page(s64 off)
+{
+	return (u64)off < PAGE_SIZE;
 }
 
 #endif

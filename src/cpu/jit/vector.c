@@ -170,7 +170,7 @@ static void simd_check_alignment(struct tr *t, struct rm at)
 	}
 	emit_op(&t->e, (struct opc){.code = 0xf6}, 0, rm_reg(reg));
 	emit_u8(&t->e, (u8)(t->x->i.memsize - 1));
-	tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->rip, t->x->live);
+	tr_way(t, emit_jcc(&t->e, 5), WAY_VALUE, t->x->off, t->x->live);
 }
 
 /* The upper halves live in v->xsave: zeros go there. */

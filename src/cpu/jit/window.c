@@ -182,7 +182,7 @@ void tr_window_check(struct tr *t)
 		rm_v(V(window.page))); /* SUB */
 	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S2,
 		rm_v(V(window.limit) + 8 * k));
-	tr_way(t, emit_jcc(e, 3), WAY_WINDOW, u->rip, u->in[0].live);
+	tr_way(t, emit_jcc(e, 3), WAY_WINDOW, u->off, u->in[0].live);
 	t->window_ok = e->p;
 }
 
@@ -197,7 +197,7 @@ void tr_window_out(struct tr *t, const struct way_out *w)
 	none = emit_jecxz(e);
 	emit_jmp_to(e, t->window_ok);
 	emit_patch8(e, none, e->p);
-	tr_link_plain(t, w->rip);
+	tr_link_plain(t, w->off);
 }
 
 struct rm tr_window(struct tr *t, s32 disp)

@@ -154,6 +154,7 @@ struct soft_vcpu {
 	 * value, itself, and whether vector instructions may not run as they
 	 * are (MXCSR unmasked, CR0.TS and the like). */
 	void *jit_map;
+	u64 code_page; /* linear address of the page that code runs in */
 	u64 jit_tmp;
 	void *jit_pending;
 	u32 jit_no_simd, jit_host_mxcsr;
