@@ -79,7 +79,7 @@ doctor() {
 	$B/sublet doctor | grep -qi kvm
 }
 export -f boot linux nested doctor
-export out GUEST_TIMEOUT=20
+export out GUEST_TIMEOUT=40
 EOF
 
 cat >"$tmp/machine1" <<'EOF'
@@ -87,21 +87,21 @@ cat >"$tmp/machine1" <<'EOF'
 step 10 "doctor speaks of KVM" bash -c doctor
 step 30 "CPU affinity, quota, core scheduling" $B/vm/sched_test
 test/guest.sh kvm 2
-step 60 "guests moved between engines" $B/vm/switch_test
+step 120 "guests moved between engines" $B/vm/switch_test
 for n in 1 2 4; do
-	step 45 "Linux with $n vCPUs" bash -c "linux $n"
+	step 90 "Linux with $n vCPUs" bash -c "linux $n"
 done
-step 45 "a guest's own KVM runs a guest" bash -c nested
+step 120 "a guest's own KVM runs a guest" bash -c nested
 EOF
 
 cat >"$tmp/machine2" <<'EOF'
 . $tmp/lib
-step 45 "KVM engine's unit tests" $B/cpu/kvm/kvm_test
+step 60 "KVM engine's unit tests" $B/cpu/kvm/kvm_test
 for n in 2 4; do ONLY=smp test/guest.sh kvm $n; done
 EOF
 
 machine() { # CPUS
-	tools/lab --smp $1 --share . --share "$tmp" --timeout 400 -- \
+	tools/lab --smp $1 --share . --share "$tmp" --timeout 500 -- \
 		"tmp=$tmp B=$B bash $tmp/machine$1" >"$tmp/out$1" 2>"$tmp/err$1"
 	echo $? >"$tmp/rc$1"
 }

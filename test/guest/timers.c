@@ -37,19 +37,29 @@ static void wait_us(u32 us)
 		pause();
 }
 
-/* A generous view: the machine may be slow, but clocks must be clocks. */
-static void about(const char *what, u64 got, u64 want)
-{
-	bool good = got >= want - want / 10 && got <= want * 4 + 300000;
+/* The host may be away at any moment for any time: what then takes too long
+ * or comes too early is done again. */
+#define TRIES 20
 
+/* measure() finds microseconds. A generous view: the machine may be slow. */
+static void about(const char *what, u64 (*measure)(void), u64 want)
+{
+	u64 got = 0;
+	bool good = false;
+
+	for (int i = 0; i < TRIES && !good; i++) {
+		got = measure();
+		good = got >= want - want / 10 && got <= want * 4 + 300000;
+	}
 	if (!good)
 		print("%lu for %lu\n", got, want);
 	check(good, what);
 }
 
-static u64 pit_wait(u16 n)
+static u64 pit_20ms(void)
 {
 	u32 from = pm_now();
+	u16 n = 23864;
 
 	outb(0x61, (inb(0x61) & ~2) | 1);
 	outb(0x43, 0xb0);
@@ -60,6 +70,7 @@ static u64 pit_wait(u16 n)
 	return pm_us(from);
 }
 
+/* Counts of the local APIC's timer each millisecond. */
 static u32 apic_rate(void)
 {
 	u32 used;
@@ -70,7 +81,7 @@ static u32 apic_rate(void)
 	wait_us(20000);
 	used = ~0u - APIC(APIC_TMCCT);
 	APIC(APIC_TMICT) = 0;
-	return used / 20; /* each millisecond */
+	return used / 20;
 }
 
 /* What was pending is gone. */
@@ -90,31 +101,65 @@ static u64 halted_us(unsigned n)
 	return pm_us(from);
 }
 
-static void apic(void)
+static u64 one_shot(void)
 {
 	u32 rate = apic_rate();
 
-	check(rate > 1000, "the local APIC's timer counts");
 	count = 0;
 	APIC(APIC_LVTT) = 0x40;
 	APIC(APIC_TMICT) = rate * 10;
-	about("one shot", halted_us(1), 10000);
-	check(APIC(APIC_TMCCT) == 0, "one shot has ended");
-	quiet();
+	return halted_us(1);
+}
+
+static u64 periodic(void)
+{
+	u32 rate = apic_rate();
+	u64 us;
+
+	count = 0;
 	APIC(APIC_LVTT) = 0x20040;
 	APIC(APIC_TMICT) = rate * 5;
-	about("periodic", halted_us(6), 30000);
+	us = halted_us(6);
 	quiet();
+	return us;
+}
+
+static u64 divided(void)
+{
+	u32 rate = apic_rate();
+
+	count = 0;
 	APIC(APIC_TDCR) = 3; /* by 16 */
 	APIC(APIC_LVTT) = 0x40;
 	APIC(APIC_TMICT) = rate * 10 / 16;
-	about("divided by 16", halted_us(1), 10000);
+	return halted_us(1);
+}
+
+static bool stopped(void)
+{
+	u32 rate = apic_rate();
+
 	count = 0;
-	APIC(APIC_TMICT) = rate;
+	APIC(APIC_LVTT) = 0x40;
+	APIC(APIC_TMICT) = rate * 5;
 	APIC(APIC_TMICT) = 0;
 	wait_us(30000);
 	__asm__ volatile("sti; nop; cli");
-	check(!count, "stopped");
+	return !count;
+}
+
+static void apic(void)
+{
+	bool good = false;
+
+	check(apic_rate() > 1000, "the local APIC's timer counts");
+	about("one shot", one_shot, 10000);
+	check(APIC(APIC_TMCCT) == 0, "one shot has ended");
+	about("periodic", periodic, 30000);
+	about("divided by 16", divided, 10000);
+	for (int i = 0; i < TRIES && !good; i++)
+		good = stopped();
+	check(good, "stopped");
 	quiet();
 }
 
@@ -145,7 +190,7 @@ static void deadline(void)
 	print("armed: %d\n", rdmsr(0x6e0) != 0);
 	us = halted_us(1);
 	unsure();
-	print("TSC deadline: %d\n", us > 9000 && us < 500000);
+	print("TSC deadline: %d\n", us > 9000);
 	unsure();
 	print("disarmed: %d\n", rdmsr(0x6e0) == 0);
 	count = 0;
@@ -168,7 +213,7 @@ static u8 cmos(u8 reg)
 	return inb(0x71);
 }
 
-static void rtc(void)
+static u64 rtc_second(void)
 {
 	u32 from;
 	u64 us = 0;
@@ -183,7 +228,7 @@ static void rtc(void)
 	from = pm_now();
 	while (cmos(0) == s)
 		us = pm_us(from);
-	about("a second of the RTC", us, 1000000);
+	return us;
 }
 
 int main(void)
@@ -193,7 +238,7 @@ int main(void)
 	for (unsigned v = 0x20; v < 256; v++)
 		guest_handler[v] = tick;
 	APIC(APIC_SVR) = 0x1ff;
-	about("8254 and PM timer, 20 ms", pit_wait(23864), 20000);
+	about("8254 and PM timer, 20 ms", pit_20ms, 20000);
 	a = rdtsc();
 	b = rdtsc();
 	check(b > a, "TSC goes up");
@@ -201,6 +246,6 @@ int main(void)
 	check(a > 100000 && a < 10000000, "TSC frequency");
 	apic();
 	deadline();
-	rtc();
+	about("a second of the RTC", rtc_second, 1000000);
 	return 0;
 }
