@@ -30,6 +30,16 @@ void disk_kick(struct disk *d)
 		d->ops->kick(d);
 }
 
+int disk_lock(struct disk *d, bool on, struct err *e)
+{
+	return d->ops->lock ? d->ops->lock(d, on, e) : 0;
+}
+
+int disk_sync(struct disk *d)
+{
+	return d->ops->sync ? d->ops->sync(d) : 0;
+}
+
 void disk_free(struct disk *d)
 {
 	if (!d)

@@ -42,7 +42,9 @@ struct disk;
 struct disk_ops {
 	int (*start)(struct disk *d, struct loop *l, struct err *e);
 	void (*submit)(struct disk *d, struct disk_req *r);
-	void (*kick)(struct disk *d); /* NULL-able */
+	void (*kick)(struct disk *d);                        /* NULL-able */
+	int (*lock)(struct disk *d, bool on, struct err *e); /* NULL-able */
+	int (*sync)(struct disk *d);                         /* NULL-able */
 	void (*free)(struct disk *d); /* all but the struct */
 };
 
@@ -61,6 +63,11 @@ void disk_submit(struct disk *d, struct disk_req *r);
 /* The end of a batch of submits: now go. */
 void disk_kick(struct disk *d);
 void disk_free(struct disk *d);
+/* Takes or gives up the lock that keeps others off; no request is under way.
+ * -EBUSY if another has it. Any thread. */
+int disk_lock(struct disk *d, bool on, struct err *e);
+/* What was written is on stable storage. Blocks; any thread. */
+int disk_sync(struct disk *d);
 
 /* The pieces of iov that make up [skip, skip + len); returns their number. */
 unsigned disk_iov_slice(struct iovec *out, const struct iovec *iov, unsigned n,
@@ -71,6 +78,10 @@ unsigned disk_iov_slice(struct iovec *out, const struct iovec *iov, unsigned n,
  * against writers. -EBUSY if another has it.
  */
 struct disk *disk_raw_open(const char *path, bool readonly, struct err *e);
+/* The same, not yet locked: another still uses it. No request before
+ * disk_lock(). */
+struct disk *disk_raw_open_unlocked(const char *path, bool readonly,
+				    struct err *e);
 /* Takes over fd; no lock. */
 struct disk *disk_raw_new(int fd, u64 size, struct err *e);
 

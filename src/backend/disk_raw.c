@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 struct raw {
 	struct disk d;
 	int fd;
+	char *path; /* NULL: never locked */
 	struct aio aio;
 };
 
@@ -52,12 +54,39 @@ static void raw_free(struct disk *d)
 
 	aio_fini(&w->aio);
 	close(w->fd);
+	free(w->path);
+}
+
+static int raw_lock(int fd, const char *path, bool readonly, struct err *e);
+
+static int raw_sync(struct disk *d)
+{
+	struct raw *w = (struct raw *)d;
+
+	return d->readonly || !fdatasync(w->fd) ? 0 : -errno;
+}
+
+static int raw_relock(struct disk *d, bool on, struct err *e)
+{
+	struct flock off = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+	struct raw *w = (struct raw *)d;
+
+	if (!w->path)
+		return 0;
+	if (on)
+		return raw_lock(w->fd, w->path, d->readonly, e);
+	if (raw_sync(d))
+		return err_errno(e, -errno, "disk %s", w->path);
+	fcntl(w->fd, F_OFD_SETLK, &off);
+	return 0;
 }
 
 static const struct disk_ops raw_ops = {
 	.start = raw_start,
 	.submit = raw_submit,
 	.kick = raw_kick,
+	.lock = raw_relock,
+	.sync = raw_sync,
 	.free = raw_free,
 };
 
@@ -119,7 +148,8 @@ static int raw_measure(int fd, const char *path, u64 *size, struct err *e)
 	return 0;
 }
 
-struct disk *disk_raw_open(const char *path, bool readonly, struct err *e)
+struct disk *disk_raw_open_unlocked(const char *path, bool readonly,
+				    struct err *e)
 {
 	/* O_NONBLOCK: a FIFO must not hold us up */
 	int fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC |
@@ -131,8 +161,7 @@ struct disk *disk_raw_open(const char *path, bool readonly, struct err *e)
 		err_errno(e, -errno, "cannot open disk %s", path);
 		return NULL;
 	}
-	if (raw_measure(fd, path, &size, e) ||
-	    raw_lock(fd, path, readonly, e)) {
+	if (raw_measure(fd, path, &size, e)) {
 		close(fd);
 		return NULL;
 	}
@@ -140,7 +169,23 @@ struct disk *disk_raw_open(const char *path, bool readonly, struct err *e)
 		log_warnx("disk %s: its last %u bytes are no whole sector",
 			  path, (unsigned)(size % DISK_SECTOR));
 	d = disk_raw_new(fd, size, e);
-	if (d)
-		d->readonly = readonly;
-	return d;
+	if (!d)
+		return NULL;
+	d->readonly = readonly;
+	((struct raw *)d)->path = strdup(path);
+	if (((struct raw *)d)->path)
+		return d;
+	err_set(e, -ENOMEM, "no memory for a disk");
+	disk_free(d);
+	return NULL;
+}
+
+struct disk *disk_raw_open(const char *path, bool readonly, struct err *e)
+{
+	struct disk *d = disk_raw_open_unlocked(path, readonly, e);
+
+	if (!d || !disk_lock(d, true, e))
+		return d;
+	disk_free(d);
+	return NULL;
 }
