@@ -119,13 +119,18 @@ void vm_do_reset(struct vm *vm)
 	vm_resume(vm);
 }
 
-void vm_pause(struct vm *vm)
+void vm_hold(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->lock);
 	vm->pauses++;
 	__atomic_store_n(&vm->hold, 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&vm->lock);
 	vm_kick_all(vm);
+}
+
+void vm_pause(struct vm *vm)
+{
+	vm_hold(vm);
 	pthread_mutex_lock(&vm->lock);
 	while (vm->parked < vm->started && !vm->quit)
 		pthread_cond_wait(&vm->changed, &vm->lock);
@@ -321,6 +326,7 @@ const char *vm_end_name(enum vm_end end)
 		[VM_END_SHUTDOWN] = "triple-fault",
 		[VM_END_ERROR] = "error",
 		[VM_END_STOPPED] = "stopped",
+		[VM_END_MOVED] = "moved",
 	};
 
 	return names[end];
@@ -349,6 +355,11 @@ const char *vm_engine_why(const struct vm *vm)
 const struct vm_config *vm_config(const struct vm *vm)
 {
 	return &vm->config;
+}
+
+void vm_moved(struct vm *vm, const char *dest)
+{
+	vm_ended(vm, VM_END_MOVED, 0, dest);
 }
 
 void vm_stop(struct vm *vm)

@@ -76,6 +76,7 @@ enum vm_end {
 	VM_END_SHUTDOWN,   /* triple fault; see vm_report() */
 	VM_END_ERROR,      /* the engine gave up; see vm_report() */
 	VM_END_STOPPED,    /* by vm_stop() */
+	VM_END_MOVED,      /* it runs elsewhere; vm_report() says where */
 };
 const char *vm_end_name(enum vm_end end); /* "power-off" ... */
 
@@ -128,6 +129,21 @@ void vm_new_generation(struct vm *vm);
 void vm_reset(struct vm *vm);
 /* The user's terminal has another size. Loop thread. */
 void vm_console_size(struct vm *vm, u16 cols, u16 rows);
+
+/*
+ * Gives up, or takes, the locks of its disks (a machine with config.incoming
+ * has none at first). Quiesced, or before vm_run(); any thread. Giving up
+ * brings what was written to stable storage.
+ */
+int vm_disks_lock(struct vm *vm, bool on, struct err *e);
+/* The same while it runs, so that there is less to do later. Blocks. */
+int vm_disks_sync(struct vm *vm, struct err *e);
+
+/* As vm_pause(), but does not wait until they stand: a vCPU may be stuck in
+ * memory that has not come yet. Undone by vm_resume(). Any thread. */
+void vm_hold(struct vm *vm);
+/* The machine ended by moving to dest. Any thread. */
+void vm_moved(struct vm *vm, const char *dest);
 
 /* Loop thread. Nest; after vm_pause() no vCPU runs. */
 void vm_pause(struct vm *vm);

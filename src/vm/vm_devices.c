@@ -51,15 +51,44 @@ static int vm_add(struct vm *vm, struct virtio *v, struct err *e)
 static int vm_add_disk(struct vm *vm, unsigned n, struct err *e)
 {
 	const struct vm_disk *c = &vm->config.disks[n];
-	struct disk *d = disk_raw_open(c->path, c->readonly || c->overlay, e);
+	bool readonly = c->readonly || c->overlay;
+	/* Whose machine comes to us still has the lock (vm_disks_lock). */
+	struct disk *d = vm->config.incoming
+				 ? disk_raw_open_unlocked(c->path, readonly, e)
+				 : disk_raw_open(c->path, readonly, e);
 	char serial[20];
+	int rc;
 
 	if (d && c->overlay)
 		d = disk_overlay_new(d, NULL, e);
 	if (!d)
 		return -EIO;
 	snprintf(serial, sizeof(serial), "disk%u", n);
-	return vm_add(vm, vblk_new(&vm->mem, d, vm->config.cpus, serial, e), e);
+	rc = vm_add(vm, vblk_new(&vm->mem, d, vm->config.cpus, serial, e), e);
+	if (!rc)
+		vm->disk[n] = d;
+	return rc;
+}
+
+int vm_disks_lock(struct vm *vm, bool on, struct err *e)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < vm->config.ndisks; i++)
+		rc = disk_lock(vm->disk[i], on, e);
+	return rc;
+}
+
+int vm_disks_sync(struct vm *vm, struct err *e)
+{
+	for (unsigned i = 0; i < vm->config.ndisks; i++) {
+		int rc = disk_sync(vm->disk[i]);
+
+		if (rc)
+			return err_errno(e, rc, "disk %s",
+					 vm->config.disks[i].path);
+	}
+	return 0;
 }
 
 /* The backend of this name, taken out; NULL: nothing stands behind it. */

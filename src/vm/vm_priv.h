@@ -65,6 +65,10 @@ struct vm {
 	unsigned parked;  /* of these, waiting at the gate */
 	bool quit;
 
+	struct disk *disk[VM_DISKS]; /* the devices' */
+	bool away; /* handed over: quiesced, never to run here by itself */
+	u32 away_session; /* of the migration; loop thread and the job's */
+
 	pthread_mutex_t track_lock; /* outermost; the next two (vm_track.c) */
 	struct vm_track *tracks;
 	unsigned long *track_bits;
