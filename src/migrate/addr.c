@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -120,26 +121,19 @@ static void addr_tune(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-/* Waits for a connection to be made, or for one to come. */
-static int addr_wait(int fd, short events, int cancel, int timeout_ms,
-		     struct err *e)
+static int addr_wait(int fd, short events, const struct mig_cancel *cancel,
+		     int timeout_ms, struct err *e)
 {
-	struct pollfd p[2] = {{.fd = fd, .events = events},
-			      {.fd = cancel, .events = POLLIN}};
-	int n;
+	int rc = mig_poll(fd, events, timeout_ms, cancel, e);
 
-	do
-		n = poll(p, 2, timeout_ms);
-	while (n < 0 && errno == EINTR);
-	if (p[1].revents)
-		return err_set(e, -ECANCELED, "cancelled");
-	if (!n)
-		return err_set(e, -ETIMEDOUT, "nobody answers");
-	return 0;
+	if (rc)
+		return MIN(rc, 0);
+	return err_set(e, -ETIMEDOUT, "nobody answers");
 }
 
-static int addr_try(const struct sockaddr *sa, socklen_t len, int cancel,
-		    unsigned timeout_ms, struct err *e)
+static int addr_try(const struct sockaddr *sa, socklen_t len,
+		    const struct mig_cancel *cancel, unsigned timeout_ms,
+		    struct err *e)
 {
 	int fd = socket(sa->sa_family,
 			SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -165,7 +159,8 @@ static int addr_try(const struct sockaddr *sa, socklen_t len, int cancel,
 	return fd;
 }
 
-static int addr_connect_tcp(const struct mig_addr *a, int cancel,
+static int addr_connect_tcp(const struct mig_addr *a,
+			    const struct mig_cancel *cancel,
 			    unsigned timeout_ms, struct err *e)
 {
 	struct addrinfo *list = addr_resolve(a, false, e);
@@ -185,7 +180,8 @@ static int addr_connect_tcp(const struct mig_addr *a, int cancel,
 	return fd;
 }
 
-static int addr_connect_unix(const struct mig_addr *a, int cancel,
+static int addr_connect_unix(const struct mig_addr *a,
+			     const struct mig_cancel *cancel,
 			     unsigned timeout_ms, struct err *e)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
@@ -226,8 +222,9 @@ static int addr_exec(const struct mig_addr *a, struct mig_chan *c,
 	return 0;
 }
 
-int mig_addr_connect(const struct mig_addr *a, struct mig_chan *c, int cancel,
-		     unsigned timeout_ms, struct err *e)
+int mig_addr_connect(const struct mig_addr *a, struct mig_chan *c,
+		     const struct mig_cancel *cancel, unsigned timeout_ms,
+		     struct err *e)
 {
 	int fd = -1, rc = 0;
 
@@ -326,13 +323,13 @@ int mig_addr_listen(const struct mig_addr *a, struct err *e)
 	return fd;
 }
 
-int mig_addr_accept(int fd, struct mig_chan *c, int cancel, unsigned timeout_ms,
-		    struct err *e)
+int mig_addr_accept(int fd, struct mig_chan *c, const struct mig_cancel *cancel,
+		    unsigned timeout_ms, struct err *e)
 {
 	int s, rc;
 
-	rc = addr_wait(fd, POLLIN, cancel, timeout_ms ? (int)timeout_ms : -1,
-		       e);
+	rc = addr_wait(fd, POLLIN, cancel,
+		       timeout_ms ? (int)timeout_ms : INT_MAX, e);
 	if (rc)
 		return rc;
 	s = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);

@@ -23,13 +23,14 @@ int mig_addr_parse(struct mig_addr *a, const char *text, struct err *e);
 /* Nobody but this host's users can be at the other end. */
 bool mig_addr_local(const struct mig_addr *a);
 
-/* Fills in a new connection. cancel: see struct mig_chan. */
-int mig_addr_connect(const struct mig_addr *a, struct mig_chan *c, int cancel,
-		     unsigned timeout_ms, struct err *e);
+/* Fills in a new connection. */
+int mig_addr_connect(const struct mig_addr *a, struct mig_chan *c,
+		     const struct mig_cancel *cancel, unsigned timeout_ms,
+		     struct err *e);
 /* A listening socket, or -errno. A stale UNIX socket is replaced. */
 int mig_addr_listen(const struct mig_addr *a, struct err *e);
 /* The next connection; timeout_ms 0: waits for ever. */
-int mig_addr_accept(int fd, struct mig_chan *c, int cancel, unsigned timeout_ms,
-		    struct err *e);
+int mig_addr_accept(int fd, struct mig_chan *c, const struct mig_cancel *cancel,
+		    unsigned timeout_ms, struct err *e);
 
 #endif

@@ -15,6 +15,8 @@
 #include "base/clock.h"
 #include "migrate/tls.h"
 
+#define CANCEL_MS 100 /* between two looks */
+
 /* What one write may take from the bandwidth at once. */
 #define CHAN_PIECE (256 * KIB)
 
@@ -24,7 +26,6 @@ void mig_chan_init(struct mig_chan *c, int in, int out, pid_t child)
 		.in = in,
 		.out = out,
 		.child = child,
-		.cancel = -1,
 		.timeout_ms = MIG_TIMEOUT_MS,
 	};
 	pthread_mutex_init(&c->write_lock, NULL);
@@ -53,38 +54,40 @@ static int chan_gone(struct err *e)
 	return err_set(e, -ECONNRESET, "the other side has gone away");
 }
 
-static int chan_poll(struct mig_chan *c, int fd, short events, int ms,
-		     struct err *e)
+int mig_poll(int fd, short events, int ms, const struct mig_cancel *cancel,
+	     struct err *e)
 {
-	struct pollfd p[2] = {{.fd = fd, .events = events},
-			      {.fd = c->cancel, .events = POLLIN}};
 	u64 end = clock_ns() + (u64)ms * 1000000;
-	int n;
 
-	do {
+	for (;;) {
+		struct pollfd p = {.fd = fd, .events = events};
 		u64 now = clock_ns();
 		int left =
 			now < end ? (int)((end - now + 999999) / 1000000) : 0;
+		int n;
 
-		n = poll(p, 2, left);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return err_errno(e, -errno, "cannot wait for the other side");
-	if (p[1].revents)
-		return err_set(e, -ECANCELED, "cancelled");
-	return n ? 1 : 0;
+		if (cancel && cancel->cancelled(cancel->arg))
+			return err_set(e, -ECANCELED, "cancelled");
+		n = poll(&p, 1, cancel ? MIN(left, CANCEL_MS) : left);
+		if (n > 0)
+			return 1;
+		if (n < 0 && errno != EINTR)
+			return err_errno(e, -errno, "cannot wait");
+		if (!left)
+			return 0;
+	}
 }
 
 int mig_chan_wait(struct mig_chan *c, int ms, struct err *e)
 {
 	if (mig_tls_pending(c->tls))
 		return 1;
-	return chan_poll(c, c->in, POLLIN, ms, e);
+	return mig_poll(c->in, POLLIN, ms, c->cancel, e);
 }
 
 static int chan_ready(struct mig_chan *c, int fd, short events, struct err *e)
 {
-	int rc = chan_poll(c, fd, events, (int)c->timeout_ms, e);
+	int rc = mig_poll(fd, events, (int)c->timeout_ms, c->cancel, e);
 
 	if (rc)
 		return rc < 0 ? rc : 0;
@@ -113,9 +116,9 @@ static int chan_pay(struct mig_chan *c, size_t n, struct err *e)
 	if (start <= now + 1000000)
 		return 0;
 	/* Only a cancellation ends this wait early. */
-	return chan_poll(c, -1, 0, (int)((start - now) / 1000000), e) < 0
-		       ? -ECANCELED
-		       : 0;
+	return MIN(
+		mig_poll(-1, 0, (int)((start - now) / 1000000), c->cancel, e),
+		0);
 }
 
 static ssize_t chan_out(struct mig_chan *c, const void *p, size_t n)

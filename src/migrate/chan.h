@@ -26,17 +26,30 @@ struct mig_pace {
 	u64 next_ns; /* atomic; when what was sent so far is paid for */
 };
 
+/* Asked now and then while something is waited for. */
+struct mig_cancel {
+	bool (*cancelled)(void *arg);
+	void *arg;
+};
+
 struct mig_chan {
 	int in, out; /* the same for sockets; owned */
 	pid_t child; /* of exec:, or 0 */
 	struct mig_tls *tls;
-	struct mig_pace *pace; /* NULL: no limit */
-	int cancel;            /* readable: give up at once; -1; not owned */
-	unsigned timeout_ms;   /* for each wait */
-	u64 sent, received;    /* atomic; bytes */
-	u64 seq_out, seq_in;   /* frames; wire.c */
-	pthread_mutex_t write_lock; /* one frame at a time; wire.c */
+	struct mig_pace *pace;           /* NULL: no limit */
+	const struct mig_cancel *cancel; /* NULL: it goes on to the end */
+	unsigned timeout_ms;             /* for each wait */
+	u64 sent, received;              /* atomic; bytes */
+	u64 seq_out, seq_in;             /* frames; wire.c */
+	pthread_mutex_t write_lock;      /* one frame at a time; wire.c */
 };
+
+/*
+ * poll(2) of one descriptor (-1: none) for so long at most, cancel permitting:
+ * 1: something is there, 0: time is up, -ECANCELED.
+ */
+int mig_poll(int fd, short events, int ms, const struct mig_cancel *cancel,
+	     struct err *e);
 
 /* Takes over the descriptors and makes them non-blocking. */
 void mig_chan_init(struct mig_chan *c, int in, int out, pid_t child);

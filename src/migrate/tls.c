@@ -140,21 +140,19 @@ static int tls_handshake(struct mig_tls *t, struct mig_chan *c, struct err *e)
 {
 	for (;;) {
 		int rc = tls.handshake(t->session);
-		struct pollfd p[2] = {{.fd = c->in, .events = POLLIN},
-				      {.fd = c->cancel, .events = POLLIN}};
+		bool out = tls.record_get_direction(t->session);
 
 		if (!rc)
 			return 0;
 		if (rc != GNUTLS_E_AGAIN && rc != GNUTLS_E_INTERRUPTED)
 			return tls_refused(t, rc, e);
-		if (tls.record_get_direction(t->session))
-			p[0] = (struct pollfd){.fd = c->out, .events = POLLOUT};
-		rc = poll(p, 2, (int)c->timeout_ms);
+		rc = mig_poll(out ? c->out : c->in, out ? POLLOUT : POLLIN,
+			      (int)c->timeout_ms, c->cancel, e);
 		if (!rc)
 			return err_set(e, -ETIMEDOUT,
 				       "TLS: the other side does not answer");
-		if (p[1].revents)
-			return err_set(e, -ECANCELED, "cancelled");
+		if (rc < 0)
+			return rc;
 	}
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "migrate/crc.h"
+#include "base/crc32c.h"
 
 #define PREAMBLE 16
 #define HEADER   24
@@ -82,8 +82,8 @@ static int wire_send(struct mig_chan *c, enum mig_type type, const void *data,
 	at = mig_put(at, type, 4);
 	at = mig_put(at, len, 4);
 	at = mig_put(at, c->seq_out++, 8);
-	at = mig_put(at, mig_crc(0, data, len), 4);
-	mig_put(at, mig_crc(0, h, HEADER - 4), 4);
+	at = mig_put(at, crc32c(0, data, len), 4);
+	mig_put(at, crc32c(0, h, HEADER - 4), 4);
 	rc = mig_chan_write(c, h, sizeof(h), e);
 	return rc ? rc : mig_chan_write(c, data, len, e);
 }
@@ -130,7 +130,7 @@ static int wire_header(struct mig_chan *c, struct mig_frame *f, u32 *crc,
 
 	if (rc)
 		return rc;
-	if (mig_crc(0, h, HEADER - 4) != mig_get(h + HEADER - 4, 4))
+	if (crc32c(0, h, HEADER - 4) != mig_get(h + HEADER - 4, 4))
 		return err_set(e, -EBADMSG,
 			       "the migration stream is damaged: a frame's "
 			       "header has a wrong checksum");
@@ -176,7 +176,7 @@ int mig_recv(struct mig_chan *c, struct mig_frame *f, u32 allowed,
 	if (rc)
 		return rc;
 	f->data[f->len] = 0;
-	if (mig_crc(0, f->data, f->len) != crc)
+	if (crc32c(0, f->data, f->len) != crc)
 		return err_set(e, -EBADMSG,
 			       "the migration stream is damaged: a %s frame "
 			       "has a wrong checksum",

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of the source share. */
+#ifndef MIGRATE_SOURCE_PRIV_H
+#define MIGRATE_SOURCE_PRIV_H
+
+#include "base/buf.h"
+#include "migrate/hello.h"
+#include "migrate/ram.h"
+#include "migrate/throttle.h"
+#include "vm/vm_track.h"
+
+struct source {
+	const struct mig_host *host;
+	const struct mig_options *o;
+	struct mig_result *result;
+	struct mem *mem;
+	struct mig_addr addr;
+	struct mig_cancel cancel;
+	struct mig_pace pace;
+	struct mig_chan chan[MIG_STREAMS]; /* the first is the main one */
+	unsigned nchan;                    /* open ones */
+	struct mig_frame frame;
+	struct mig_hello hello;
+	struct mig_accept accept;
+	struct mig_ram ram;
+	struct vm_track *track;
+	struct mig_throttle throttle; /* loop thread */
+	unsigned slowdown;
+	struct buf state;
+	bool quiet;    /* the VM is quiesced by us */
+	bool unlocked; /* its disks' locks are given up */
+	struct mig_progress progress;
+	u64 start_ns, pause_ns, handover_ns;
+	u64 told_ns, told_sent; /* for the rate shown */
+};
+
+/* Sends the pages that are left to a target that runs the VM (post_out.c). */
+int source_serve(struct source *s, struct err *e);
+/* Tells which pages are missing, before the state. */
+int source_send_missing(struct source *s, struct err *e);
+/* Sends the pages that a FETCH frame asks for. */
+int source_fetch(struct source *s, const struct mig_frame *f, struct err *e);
+
+u64 source_sent(const struct source *s);
+void source_tell(struct source *s, const char *phase, u64 left);
+
+#endif
