@@ -8,5 +8,6 @@ const struct api_endpoint *const api_endpoints[] = {
 	api_vm_endpoints,
 	api_wait_endpoints,
 	api_console_endpoints,
+	api_migrate_endpoints,
 	NULL,
 };

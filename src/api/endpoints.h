@@ -8,6 +8,7 @@
 
 extern const struct api_endpoint api_vm_endpoints[];
 extern const struct api_endpoint api_console_endpoints[];
+extern const struct api_endpoint api_migrate_endpoints[];
 extern const struct api_endpoint api_wait_endpoints[];
 
 #endif

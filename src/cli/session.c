@@ -285,7 +285,7 @@ static int session_exit_code(struct session *s, enum vm_end end)
 		return CLI_EXIT_GUEST_DIED;
 	if (end == VM_END_DEBUG_EXIT)
 		return vm_exit_code(s->vm);
-	if (!s->command)
+	if (!s->command || end == VM_END_MOVED)
 		return 0;
 	code = command_exit_code(s->command);
 	if (code >= 0)
@@ -316,6 +316,9 @@ int session_run(struct session *s)
 		vm_print_exits(s->vm, trace_file(&s->o->trace));
 	if (end == VM_END_ERROR || end == VM_END_SHUTDOWN)
 		fprintf(stderr, "sublet: %s stopped: %s\n", s->o->vm.name,
+			vm_report(s->vm));
+	if (end == VM_END_MOVED)
+		fprintf(stderr, "sublet: %s moved to %s\n", s->o->vm.name,
 			vm_report(s->vm));
 	code = session_exit_code(s, end);
 	snprintf(s->report, sizeof(s->report), "%s", vm_report(s->vm));

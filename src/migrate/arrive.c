@@ -45,8 +45,8 @@ static void lacks_cpu(struct mig_incoming *in, struct lacks *l)
 	struct err e = {{0}};
 
 	c = engine_find(in->o.engine, NULL, &e);
-	if (!c || vm_state_check_cpu(&in->hello.cpuid, in->hello.config.cpus, c,
-				     &e))
+	if (!c ||
+	    vm_state_check_cpu(&in->hello.cpuid, in->hello.config.cpus, c, &e))
 		lacks_add(l, "%s", e.text);
 }
 
