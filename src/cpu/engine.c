@@ -43,6 +43,7 @@ const char *const vcpu_stat_names[VCPU_STATS] = {
 	[VCPU_STAT_OUT_KEY] = "out_key",
 	[VCPU_STAT_OUT_INDIRECT] = "out_indirect",
 	[VCPU_STAT_OUT_POLL] = "out_poll",
+	[VCPU_STAT_OUT_FAULT] = "out_fault",
 	[VCPU_STAT_OUT_OP] = "out_op",
 	[VCPU_STAT_OUT_ACCESS] = "out_access",
 	[VCPU_STAT_OUT_VALUE] = "out_value",

@@ -103,6 +103,7 @@ enum vcpu_stat {
 	VCPU_STAT_OUT_KEY,      /* one to another page, after a TLB flush */
 	VCPU_STAT_OUT_INDIRECT, /* indirect branch, target not in the map */
 	VCPU_STAT_OUT_POLL,     /* attention: an interrupt, a kick */
+	VCPU_STAT_OUT_FAULT,    /* a page fault: to its handler */
 	/* or in the interpreter, by instruction in vcpu_left(): */
 	VCPU_STAT_OUT_OP,      /* instruction that is not translated */
 	VCPU_STAT_OUT_ACCESS,  /* MMIO, code page, page crossing, fault */

@@ -92,16 +92,29 @@ static u8 *common_exit_as(struct emit *e, enum jit_exit code, const u8 *exit)
 }
 
 /*
- * The host address of an access whose TLB check failed, or NULL if the
- * interpreter must look at the instruction. Does not fault.
+ * The host address of an access whose TLB check failed. NULL if it faults,
+ * which v->jit_fault tells, or if the interpreter must look at the instruction:
+ * among others where an operand out of alignment comes before a page fault.
  */
 static void *common_fill_slow(struct soft_vcpu *v, u64 lin, u64 n,
 			      enum mmu_access access)
 {
+	bool faults;
+	u32 error;
+	void *p;
+
 	v->vcpu.stat[VCPU_STAT_TR_FILL]++;
 	if (!lin_canonical(lin) || !lin_canonical(lin + n - 1))
 		return NULL;
-	return soft_host(v, lin, n, access);
+	p = mmu_host_or_fault(v, lin, n, access, &faults, &error);
+	if (faults && n < 16) {
+		v->cr2 = lin;
+		v->fault_vector = VEC_PF;
+		v->fault_has_error = true;
+		v->fault_error = error;
+		v->jit_fault = true;
+	}
+	return p;
 }
 
 /*

@@ -15,6 +15,7 @@
 #include "cpu/jit/translate.h"
 #include "cpu/soft/access.h"
 #include "cpu/soft/code.h"
+#include "cpu/soft/event.h"
 #include "cpu/x86/cpuid.h"
 
 #define HWCAP2_FSGSBASE BIT(1)
@@ -370,11 +371,16 @@ static enum soft_jit_result jit_run(struct soft_vcpu *v)
 	v->jit_no_simd = jit_no_simd(v);
 	do {
 		why = enter(v, codebuf_exec(&j->buf, t->entry_fl));
+		if (v->jit_fault) {
+			v->jit_fault = false;
+			soft_deliver_exception(v);
+			why = JIT_EXIT_FAULT;
+		}
 		attention = __atomic_load_n(&v->attention, __ATOMIC_RELAXED);
 		jit_count(v, why, attention);
 		if (why >= JIT_EXIT_INTERP)
 			return JIT_INTERP;
-		if (attention)
+		if (attention || v->stop)
 			break;
 		page = v->code_page;
 		t = why == JIT_EXIT_LINK ? jit_linked(v) : jit_lookup(v);

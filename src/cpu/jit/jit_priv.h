@@ -86,6 +86,7 @@ enum jit_exit {
 	JIT_EXIT_POLL,     /* attention; go on at v->rip */
 	JIT_EXIT_INDIRECT, /* the same, its target is not in jit.map */
 	JIT_EXIT_LINK,     /* the same, and link jit.pending to what is there */
+	JIT_EXIT_FAULT, /* a page fault was delivered; go on in its handler */
 	/* From here on the instruction at v->rip is the interpreter's: */
 	JIT_EXIT_OP,      /* there is no translation for it */
 	JIT_EXIT_ACCESS,  /* its memory access is not plain */

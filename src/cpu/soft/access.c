@@ -241,21 +241,33 @@ void soft_st_bytes_sys(struct soft_vcpu *v, gva_t lin, const void *buf, u64 n)
 	mmu_st_bytes(v, lin, buf, n, true);
 }
 
-void *mmu_host(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access)
+void *mmu_host_or_fault(struct soft_vcpu *v, gva_t lin, u64 n,
+			enum mmu_access access, bool *faults, u32 *error)
 {
 	struct tlb_entry *t = tlb_slot(v->tlb, lin);
 	struct mmu_page page;
-	u32 error;
 	u64 tag;
 
-	if (!n || (lin & PAGE_MASK) + n > PAGE_SIZE ||
-	    !mmu_translate(v, lin, access, false, &page, &error))
+	*faults = false;
+	if (!n || (lin & PAGE_MASK) + n > PAGE_SIZE)
 		return NULL;
+	if (!mmu_translate(v, lin, access, false, &page, error)) {
+		*faults = true;
+		return NULL;
+	}
 	/* Only where a tag stands now may the page be touched directly. */
 	tag = access == MMU_WRITE  ? t->tag_write
 	      : access == MMU_READ ? t->tag_read
 				   : t->tag_exec;
 	return tlb_hit(tag, lin, n) ? (void *)(lin + t->addend) : NULL;
+}
+
+void *mmu_host(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access)
+{
+	bool faults;
+	u32 error;
+
+	return mmu_host_or_fault(v, lin, n, access, &faults, &error);
 }
 
 void soft_probe(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access)

@@ -123,6 +123,9 @@ void soft_st_bytes_sys(struct soft_vcpu *v, gva_t lin, const void *buf, u64 n);
  * an access about to be made. Valid until the next attention check.
  */
 void *mmu_host(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access);
+/* The same; tells whether such an access faults, and the #PF code. */
+void *mmu_host_or_fault(struct soft_vcpu *v, gva_t lin, u64 n,
+			enum mmu_access access, bool *faults, u32 *error);
 
 static inline void *soft_host(struct soft_vcpu *v, gva_t lin, u64 n,
 			      enum mmu_access access)

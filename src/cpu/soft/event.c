@@ -43,7 +43,6 @@ static void event_external(struct soft_vcpu *v, u8 vector)
 	v->delivering = 1; /* benign */
 	event_deliver(v, &e);
 	v->delivering = 0;
-	soft_attention(v, ATTN_MODE);
 }
 
 /* What was under delivery when the state was saved elsewhere. */

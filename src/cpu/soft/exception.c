@@ -173,7 +173,6 @@ void soft_deliver_exception(struct soft_vcpu *v)
 	v->shadow = 0;
 	event_deliver(v, &e);
 	v->delivering = DELIVER_NONE;
-	soft_attention(v, ATTN_MODE);
 }
 
 void soft_interrupt(struct soft_vcpu *v, u8 vector, u64 return_rip,

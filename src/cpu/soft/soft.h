@@ -158,6 +158,7 @@ struct soft_vcpu {
 	u64 jit_tmp;
 	void *jit_pending;
 	u32 jit_no_simd, jit_host_mxcsr;
+	bool jit_fault;  /* an access of generated code faults: fault_* */
 	bool jit_inside; /* generated code runs, with the guest's MXCSR */
 	u32 heat;        /* entries of a block until it is translated */
 	u64 *jit_left;   /* by op; where the next JIT_INTERP is counted */
