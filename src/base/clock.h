@@ -9,7 +9,6 @@
 #define BASE_CLOCK_H
 
 #include <time.h>
-#include <x86intrin.h>
 
 #include "base/types.h"
 
@@ -33,7 +32,7 @@ static inline u64 clock_real_ns(void)
 
 static inline u64 clock_tsc(void)
 {
-	return __rdtsc();
+	return __builtin_ia32_rdtsc();
 }
 
 u64 clock_tsc_hz(void);

@@ -178,6 +178,10 @@ static ALWAYS_INLINE u64 int_ea(struct soft_vcpu *v, const struct insn *i)
 	return i->adsize == 8 ? ea : i->adsize == 4 ? (u32)ea : (u16)ea;
 }
 
+/* EA_ANY, out of line: see int_lin_at(). */
+gva_t int_lin_any(struct soft_vcpu *v, const struct insn *i, unsigned size,
+		  enum mmu_access access, u64 delta);
+
 /*
  * The linear address of the memory operand plus delta. EA_ANY is fully
  * checked; of the others only what the TLB finds: the slow paths check.
@@ -199,13 +203,7 @@ static ALWAYS_INLINE gva_t int_lin_at(struct soft_vcpu *v, const struct insn *i,
 		if (i->seg >= SEG_FS)
 			lin += v->seg[i->seg].base;
 		return lin;
-	default:
-		int_sync(v, i);
-		lin = int_ea64(v, i) + delta;
-		lin = i->adsize == 8   ? lin
-		      : i->adsize == 4 ? (u32)lin
-				       : (u16)lin;
-		return soft_lin(v, i->seg, lin, size, access);
+	default: return int_lin_any(v, i, size, access, delta);
 	}
 }
 

@@ -44,15 +44,19 @@ static ALWAYS_INLINE void unary_mem(struct soft_vcpu *v, const struct insn *i,
 	{                                  \
 		unary_reg(v, i, op, size); \
 	}                                  \
+	UNARY_KIND(name, op, size, EA_ANY)
+#define UNARY_KINDS(name, op, size)        \
 	UNARY_KIND(name, op, size, EA_BD)  \
 	UNARY_KIND(name, op, size, EA_BID) \
-	UNARY_KIND(name, op, size, EA_X64) \
-	UNARY_KIND(name, op, size, EA_ANY)
+	UNARY_KIND(name, op, size, EA_X64)
 #define UNARY_DEFINE(name, op)                  \
 	UNARY_SIZE(name, op, 1)                 \
 	UNARY_SIZE(name, op, 2)                 \
 	UNARY_SIZE(name, op, 4)                 \
 	UNARY_SIZE(name, op, 8)                 \
+	UNARY_KINDS(name, op, 1)                \
+	UNARY_KINDS(name, op, 4)                \
+	UNARY_KINDS(name, op, 8)                \
 	static const struct unary_fns name = {  \
 		.r = INT_SIZES(name##_r),       \
 		.m = INT_SIZES_KINDS(name##_m), \

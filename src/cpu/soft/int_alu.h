@@ -96,10 +96,12 @@ static ALWAYS_INLINE void alu_mem(struct soft_vcpu *v, const struct insn *i,
 	{                                                                 \
 		alu_reg(v, i, op, size, i->rm, i->imm);                   \
 	}                                                                 \
-	ALU_KIND(name, op, size, EA_BD)                                   \
-	ALU_KIND(name, op, size, EA_BID)                                  \
-	ALU_KIND(name, op, size, EA_X64)                                  \
 	ALU_KIND(name, op, size, EA_ANY)
+
+#define ALU_KINDS(name, op, size)        \
+	ALU_KIND(name, op, size, EA_BD)  \
+	ALU_KIND(name, op, size, EA_BID) \
+	ALU_KIND(name, op, size, EA_X64)
 
 #define ALU_KIND(name, op, size, kind)                                        \
 	static HANDLER(name##_rm##size##kind)                                 \
@@ -120,6 +122,9 @@ static ALWAYS_INLINE void alu_mem(struct soft_vcpu *v, const struct insn *i,
 	ALU_SIZE(name, op, 2)                     \
 	ALU_SIZE(name, op, 4)                     \
 	ALU_SIZE(name, op, 8)                     \
+	ALU_KINDS(name, op, 1)                    \
+	ALU_KINDS(name, op, 4)                    \
+	ALU_KINDS(name, op, 8)                    \
 	const struct alu_fns name = {             \
 		.rr = INT_SIZES(name##_rr),       \
 		.rq = INT_SIZES(name##_rq),       \

@@ -43,10 +43,15 @@ static inline unsigned int_size_index(unsigned size)
 	{                                                             \
 		name##EA_BD, name##EA_BID, name##EA_X64, name##EA_ANY \
 	}
-#define INT_SIZES_KINDS(name)                                               \
-	{                                                                   \
-		INT_KINDS(name##1), INT_KINDS(name##2), INT_KINDS(name##4), \
-			INT_KINDS(name##8)                                  \
+/* Words are rare in memory: one handler does for all kinds of address. */
+#define INT_ANY(name)                                                  \
+	{                                                              \
+		name##EA_ANY, name##EA_ANY, name##EA_ANY, name##EA_ANY \
+	}
+#define INT_SIZES_KINDS(name)                                             \
+	{                                                                 \
+		INT_KINDS(name##1), INT_ANY(name##2), INT_KINDS(name##4), \
+			INT_KINDS(name##8)                                \
 	}
 
 #endif

@@ -149,6 +149,16 @@ u64 int_ld_slow(struct soft_vcpu *v, const struct insn *i, u64 lin,
 	return soft_ld(v, lin, how & 0xff);
 }
 
+gva_t int_lin_any(struct soft_vcpu *v, const struct insn *i, unsigned size,
+		  enum mmu_access access, u64 delta)
+{
+	u64 lin = int_ea64(v, i) + delta;
+
+	int_sync(v, i);
+	lin = i->adsize == 8 ? lin : i->adsize == 4 ? (u32)lin : (u16)lin;
+	return soft_lin(v, i->seg, lin, size, access);
+}
+
 void int_st_slow(struct soft_vcpu *v, const struct insn *i, u64 lin,
 		 unsigned how, u64 val)
 {

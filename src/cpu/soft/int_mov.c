@@ -72,15 +72,20 @@
 		soft_st(v, lin, size, reg_get(v, REG_AX, size));    \
 		NEXT();                                             \
 	}                                                           \
-	MOV_KIND(size, EA_BD)                                       \
-	MOV_KIND(size, EA_BID)                                      \
-	MOV_KIND(size, EA_X64)                                      \
 	MOV_KIND(size, EA_ANY)
+
+#define MOV_KINDS(size)        \
+	MOV_KIND(size, EA_BD)  \
+	MOV_KIND(size, EA_BID) \
+	MOV_KIND(size, EA_X64)
 
 MOV_SIZE(1)
 MOV_SIZE(2)
 MOV_SIZE(4)
 MOV_SIZE(8)
+MOV_KINDS(1)
+MOV_KINDS(4)
+MOV_KINDS(8)
 
 static insn_fn *const mov_rr[] = INT_SIZES(mov_rr);
 static insn_fn *const mov_rq[] = INT_SIZES(mov_rq);
@@ -111,9 +116,6 @@ static ALWAYS_INLINE u64 mov_sign(u64 val, unsigned size)
 		reg_set(v, i->reg, dst, sign ? mov_sign(a, src) : a); \
 		NEXT();                                               \
 	}                                                             \
-	EXT_KIND(sign, name, src, dst, EA_BD)                         \
-	EXT_KIND(sign, name, src, dst, EA_BID)                        \
-	EXT_KIND(sign, name, src, dst, EA_X64)                        \
 	EXT_KIND(sign, name, src, dst, EA_ANY)
 #define EXT_KIND(sign, name, src, dst, kind)                          \
 	static HANDLER(name##_m##src##_##dst##kind)                   \
@@ -122,10 +124,15 @@ static ALWAYS_INLINE u64 mov_sign(u64 val, unsigned size)
 		reg_set(v, i->reg, dst, sign ? mov_sign(a, src) : a); \
 		NEXT();                                               \
 	}
-#define EXT_SRC(sign, name, src)    \
-	EXT_DST(sign, name, src, 2) \
-	EXT_DST(sign, name, src, 4) \
-	EXT_DST(sign, name, src, 8)
+#define EXT_KINDS(sign, name, src, dst)        \
+	EXT_DST(sign, name, src, dst)          \
+	EXT_KIND(sign, name, src, dst, EA_BD)  \
+	EXT_KIND(sign, name, src, dst, EA_BID) \
+	EXT_KIND(sign, name, src, dst, EA_X64)
+#define EXT_SRC(sign, name, src)      \
+	EXT_DST(sign, name, src, 2)   \
+	EXT_KINDS(sign, name, src, 4) \
+	EXT_KINDS(sign, name, src, 8)
 
 EXT_SRC(false, movzx, 1)
 EXT_SRC(false, movzx, 2)
@@ -142,7 +149,7 @@ struct mov_ext {
 	{                                                   \
 		.r = {name##_r##src##_2, name##_r##src##_4, \
 		      name##_r##src##_8},                   \
-		.m = {INT_KINDS(name##_m##src##_2),         \
+		.m = {INT_ANY(name##_m##src##_2),           \
 		      INT_KINDS(name##_m##src##_4),         \
 		      INT_KINDS(name##_m##src##_8)},        \
 	}
@@ -166,7 +173,14 @@ static insn_fn *mov_pick_ext(const struct mov_ext *f, const struct insn *i)
 }
 
 /* LEA: no segment; EA_X64 is for RIP. */
+#define LEA_ANY(size)                                   \
+	static HANDLER(lea##size##EA_ANY)               \
+	{                                               \
+		reg_set(v, i->reg, size, int_ea(v, i)); \
+		NEXT();                                 \
+	}
 #define LEA_SIZE(size)                                          \
+	LEA_ANY(size)                                           \
 	static HANDLER(lea##size##EA_BD)                        \
 	{                                                       \
 		reg_set(v, i->reg, size,                        \
@@ -183,13 +197,8 @@ static insn_fn *mov_pick_ext(const struct mov_ext *f, const struct insn *i)
 	{                                                       \
 		reg_set(v, i->reg, size, int_ea64(v, i));       \
 		NEXT();                                         \
-	}                                                       \
-	static HANDLER(lea##size##EA_ANY)                       \
-	{                                                       \
-		reg_set(v, i->reg, size, int_ea(v, i));         \
-		NEXT();                                         \
 	}
-LEA_SIZE(2)
+LEA_ANY(2)
 LEA_SIZE(4)
 LEA_SIZE(8)
 #define lea1EA_BD  NULL
@@ -275,27 +284,35 @@ static HANDLER(mov_cwd)
 
 /* The source is read, and may fault, whether the condition holds or not. */
 static ALWAYS_INLINE void cmov(struct soft_vcpu *v, const struct insn *i,
-			       unsigned size, unsigned cc, u64 a)
+			       unsigned size, bool taken, u64 a)
 {
 	u64 b = reg_get(v, i->reg, size);
 
-	reg_set(v, i->reg, size, fl_cond(v->fl, cc) ? a : b);
+	reg_set(v, i->reg, size, taken ? a : b);
 	NEXT();
 }
 
-#define CMOV_SIZE(cc, size)                                          \
-	static HANDLER(cmov_r##size##_##cc)                          \
-	{                                                            \
-		cmov(v, i, size, cc, reg_get(v, i->rm, size));       \
-	}                                                            \
-	static HANDLER(cmov_m##size##_##cc)                          \
-	{                                                            \
-		cmov(v, i, size, cc, int_ld_rm(v, i, EA_ANY, size)); \
+#define CMOV_M(size)                                        \
+	static HANDLER(cmov_m##size)                        \
+	{                                                   \
+		u64 a = int_ld_rm(v, i, EA_ANY, size);      \
+		cmov(v, i, size, fl_cond(v->fl, i->cc), a); \
+	}
+CMOV_M(2)
+CMOV_M(4)
+CMOV_M(8)
+#define cmov_m1 NULL
+static insn_fn *const cmov_m[] = INT_SIZES(cmov_m);
+
+#define CMOV_R(cc, size)                                                       \
+	static HANDLER(cmov_r##size##_##cc)                                    \
+	{                                                                      \
+		cmov(v, i, size, fl_cond(v->fl, cc), reg_get(v, i->rm, size)); \
 	}
 #define CONDITION(cc)                                     \
-	CMOV_SIZE(cc, 2)                                  \
-	CMOV_SIZE(cc, 4)                                  \
-	CMOV_SIZE(cc, 8)                                  \
+	CMOV_R(cc, 2)                                     \
+	CMOV_R(cc, 4)                                     \
+	CMOV_R(cc, 8)                                     \
 	static HANDLER(setcc_r_##cc)                      \
 	{                                                 \
 		reg_set(v, i->rm, 1, fl_cond(v->fl, cc)); \
@@ -314,9 +331,6 @@ static insn_fn *const setcc_r[] = {INT_CONDITIONS(FN)};
 #undef FN
 #define FN(cc) {NULL, cmov_r2_##cc, cmov_r4_##cc, cmov_r8_##cc},
 static insn_fn *const cmov_r[][4] = {INT_CONDITIONS(FN)};
-#undef FN
-#define FN(cc) {NULL, cmov_m2_##cc, cmov_m4_##cc, cmov_m8_##cc},
-static insn_fn *const cmov_m[][4] = {INT_CONDITIONS(FN)};
 #undef FN
 
 static insn_fn *mov_pick(const struct insn *i)
@@ -356,7 +370,7 @@ insn_fn *int_bind_mov(const struct insn *i)
 	case OP_MOVZX: return mov_pick_ext(movzx_fns, i);
 	case OP_MOVSX:
 	case OP_MOVSXD: return mov_pick_ext(movsx_fns, i);
-	case OP_CMOVCC: return i->mem ? cmov_m[i->cc][s] : cmov_r[i->cc][s];
+	case OP_CMOVCC: return i->mem ? cmov_m[s] : cmov_r[i->cc][s];
 	case OP_SETCC: return i->mem ? setcc_m : setcc_r[i->cc];
 	case OP_XCHG: return mov_pick_xchg(i);
 	case OP_BSWAP: return mov_pick_bswap(i);
