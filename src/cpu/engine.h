@@ -91,7 +91,7 @@ enum vcpu_stat {
 	VCPU_STAT_EXIT_SIGNAL, /* of these: kicks and other signals, */
 	VCPU_STAT_EXIT_WINDOW, /* the guest can take an 8259 interrupt, */
 	VCPU_STAT_EXIT_EOI,    /* end of a level-triggered interrupt, */
-	VCPU_STAT_EXIT_MSR,    /* an MSR that KVM does not know, */
+	VCPU_STAT_EXIT_MSR,    /* an MSR that is ours or nobody's, */
 	VCPU_STAT_EXIT_RING,   /* dirty ring full; or PIO, MMIO ... */
 	/* Soft engine's translator: what it made, */
 	VCPU_STAT_UNITS,      /* units */

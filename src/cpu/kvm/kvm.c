@@ -5,7 +5,6 @@
 #include "cpu/kvm/kvm.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -90,15 +89,15 @@ static int kvm_configure(struct kvm_engine *k, struct err *e)
 		       KVM_X2APIC_API_USE_32BIT_IDS |
 			       KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK,
 		       0);
-	/* MSRs that KVM does not know come to us, to be counted. */
-	kvm_enable_cap(k->fd, KVM_CAP_X86_USER_SPACE_MSR,
-		       KVM_MSR_EXIT_REASON_UNKNOWN, 0);
+	if (!k->engine.config.nested && kvm_cap(k->fd, KVM_CAP_PMU_CAPABILITY))
+		kvm_enable_cap(k->fd, KVM_CAP_PMU_CAPABILITY,
+			       KVM_PMU_CAP_DISABLE, 0);
 	if (k->engine.config.halt_poll_ns)
 		kvm_enable_cap(k->fd, KVM_CAP_HALT_POLL,
 			       k->engine.config.halt_poll_ns, 0);
 	if (k->engine.config.dirty_ring)
 		kvm_want_ring(k);
-	return 0;
+	return kmsr_init(k, e);
 }
 
 static int kvm_clock_get(struct engine *g, u64 *ns)
@@ -134,9 +133,9 @@ static int kvm_open(struct kvm_engine *k, struct err *e)
 {
 	int rc;
 
-	k->sys = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	k->sys = kprobe_open(e);
 	if (k->sys < 0)
-		return err_errno(e, -errno, "cannot open /dev/kvm");
+		return k->sys;
 	rc = kprobe_check(k->sys, e);
 	if (rc < 0)
 		return rc;
@@ -202,6 +201,8 @@ static int kvm_vcpu_open(struct kvm_vcpu *v, struct err *e)
 		v->run = NULL;
 		return err_errno(e, -errno, "kvm: cannot map vCPU %lu", id);
 	}
+	/* No paravirtual MSR that CPUID does not show. */
+	kvm_enable_cap(v->fd, KVM_CAP_ENFORCE_PV_FEATURE_CPUID, 1, 0);
 	if (k->ring_size && kmem_ring_map(v, e) < 0)
 		return -ENOMEM;
 	return kcpuid_set(v, e);

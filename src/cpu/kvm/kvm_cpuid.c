@@ -8,7 +8,6 @@
  */
 #include <asm/kvm_para.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -138,10 +137,10 @@ static u64 kcpuid_tsc_hz(int vm)
 
 int kcpuid_model(struct cpuid_model *m, unsigned cpus, struct err *e)
 {
-	int sys = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm, rc;
+	int sys = kprobe_open(e), vm, rc;
 
 	if (sys < 0)
-		return err_errno(e, -errno, "cannot open /dev/kvm");
+		return sys;
 	vm = rc = kvm_ioctl(sys, KVM_CREATE_VM, NULL);
 	if (vm < 0) {
 		err_errno(e, rc, "kvm: cannot make a VM");

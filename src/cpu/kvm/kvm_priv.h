@@ -110,6 +110,11 @@ int kcpuid_model(struct cpuid_model *m, unsigned cpus, struct err *e);
 int kcpuid_init(struct kvm_engine *k, struct err *e);
 int kcpuid_set(struct kvm_vcpu *v, struct err *e);
 
+/* kvm_msr.c; filter before the first vCPU */
+int kmsr_init(struct kvm_engine *k, struct err *e);
+/* Serves the exit by an MSR: its value, or #GP. */
+void kmsr_exit(struct kvm_vcpu *v);
+
 /* kvm_run.c */
 enum vcpu_exit krun(struct vcpu *v);
 void krun_kick(struct vcpu *v);
@@ -121,7 +126,8 @@ void krun_report(struct kvm_vcpu *v, const char *fmt, ...) PRINTF(2, 3);
 int kstate_get(struct vcpu *v, struct cpu_state *s, struct err *e);
 int kstate_set(struct vcpu *v, const struct cpu_state *s, struct err *e);
 
-/* kvm_probe.c */
+/* kvm_probe.c; the first opens /dev/kvm, or says what stands in the way */
+int kprobe_open(struct err *e);
 int kprobe_check(int sys, struct err *e);
 int kprobe(struct err *e);
 

@@ -41,13 +41,38 @@ int kprobe_check(int sys, struct err *e)
 	return 0;
 }
 
+int kprobe_open(struct err *e)
+{
+	int sys = open("/dev/kvm", O_RDWR | O_CLOEXEC), rc = -errno;
+
+	if (sys >= 0)
+		return sys;
+	switch (rc) {
+	case -EACCES:
+	case -EPERM:
+		return err_set(e, rc,
+			       "no permission to open /dev/kvm: it takes root "
+			       "or, as a rule, the group kvm");
+	case -ENOENT:
+		return err_set(e, rc,
+			       "there is no /dev/kvm: hardware virtualization "
+			       "is off, or its kernel module is not loaded");
+	case -ENODEV:
+	case -ENXIO:
+		return err_set(e, rc,
+			       "/dev/kvm leads nowhere: this kernel has no "
+			       "KVM");
+	}
+	return err_errno(e, rc, "cannot open /dev/kvm");
+}
+
 int kprobe(struct err *e)
 {
-	int sys = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int sys = kprobe_open(e);
 	int rc;
 
 	if (sys < 0)
-		return err_errno(e, -errno, "cannot open /dev/kvm");
+		return sys;
 	rc = kprobe_check(sys, e);
 	if (!rc)
 		rc = kself_test(sys, e);

@@ -110,11 +110,10 @@ static int krun_window(struct kvm_vcpu *v)
 	return KRUN_ON;
 }
 
-/* An MSR that KVM does not know: the guest gets #GP, we count. */
 static int krun_msr(struct kvm_vcpu *v)
 {
 	v->unfinished = true;
-	v->run->msr.error = 1;
+	kmsr_exit(v);
 	v->vcpu.stat[VCPU_STAT_EXIT_MSR]++;
 	return KRUN_ON;
 }

@@ -39,6 +39,17 @@ RM(mmio, "mov $0xb000, %ax\n mov %ax, %ds\n mov $0x12345678, %eax\n"
 	 "mov 8, %bl\n mov 10, %cx\n mov 12, %edx\n 1: hlt\n jmp 1b")
 RM(halt, "sti\n 1: hlt\n jmp 1b")
 RM(spin, "1: inc %eax\n jmp 1b")
+/* RDMSR or WRMSR of each; #GP adds 1 to BL. EAX of reads to port 0x10. */
+RM(msrs, "movw $0x1000+9f-rm_msrs, 13*4\n movw $0, 13*4+2\n xor %bx, %bx\n"
+	 "mov $0x40000000, %ecx\n rdmsr\n wrmsr\n" /* Hyper-V: #GP twice */
+	 "mov $0xc1, %ecx\n rdmsr\n"               /* counter: #GP */
+	 "mov $0x12345, %ecx\n rdmsr\n"            /* nobody's: #GP */
+	 "mov $0x17, %ecx\n wrmsr\n"               /* constant: #GP */
+	 "mov $0x3a, %ecx\n rdmsr\n mov $0x10, %dx\n out %eax, %dx\n"
+	 "mov $0x11e, %ecx\n rdmsr\n mov $0x10, %dx\n out %eax, %dx\n"
+	 "wrmsr\n mov $0xc0010015, %ecx\n wrmsr\n" /* swallowed */
+	 "mov %bl, %al\n mov $0x11, %dx\n out %al, %dx\n 1: hlt\n jmp 1b\n"
+	 "9: inc %bx\n mov %sp, %bp\n addw $2, (%bp)\n iret")
 RM(triple, "lidt 0x3000\n mov %cr0, %eax\n or $1, %al\n mov %eax, %cr0\n ud2")
 RM(irq, "movw $0x1000+1f-rm_irq, 0x20*4\n movw $0, 0x20*4+2\n sti\n 0: hlt\n "
 	"jmp 0b\n"
@@ -218,6 +229,24 @@ static void ports(void **state)
 	rig_check(&r, 11, 0x10, 0xdd, 1, true);
 	assert_int_equal(r.n, 12);
 	assert_int_equal(rig_state(&r).gpr[REG_CX], 0);
+	rig_fini(&r);
+}
+
+static void msrs_are_filtered(void **state)
+{
+	RIG(r, msrs);
+
+	(void)state;
+	if (!kvm_cap(kvm_of(r.g)->fd, KVM_CAP_X86_MSR_FILTER)) {
+		rig_fini(&r);
+		skip();
+	}
+	r.stop_after = 3;
+	assert_int_equal(kvm_engine.vcpu_run(r.v), VCPU_EXIT_KICKED);
+	rig_check(&r, 0, 0x10, 1, 4, true);
+	rig_check(&r, 1, 0x10, 0xbe702111, 4, true);
+	rig_check(&r, 2, 0x11, 5, 1, true);
+	assert_true(r.v->stat[VCPU_STAT_EXIT_MSR] >= 4);
 	rig_fini(&r);
 }
 
@@ -569,6 +598,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ports),
+		cmocka_unit_test(msrs_are_filtered),
 		cmocka_unit_test(mmio),
 		cmocka_unit_test(state_at_every_exit),
 		cmocka_unit_test(kicks_while_halted),

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Model-specific registers (SDM volume 4): a table of ranges with a reader and
- * a writer each. What is not in the table is #GP, as on hardware. Registers
- * that kernels touch without asking CPUID read as zero and swallow writes.
+ * a writer each. Next comes the table of constants that both engines have
+ * (cpu/x86/msr.h). What is in neither is #GP, as on hardware.
  */
+#include "cpu/x86/msr.h"
 #include "base/clock.h"
 #include "cpu/soft/access.h"
 #include "cpu/soft/mmu.h"
@@ -262,32 +263,6 @@ static const struct msr_row msr_rows[] = {
 	  .field = FIELD(kernel_gs_base), .check = MSR_CANONICAL },
 	{ .first = MSR_TSC_AUX, .last = MSR_TSC_AUX, .field = FIELD(tsc_aux),
 	  .check = MSR_LOW32 },
-	/* Touched by kernels unasked: P5 machine check, platform ID, power-on
-	 * configuration, SMI count, feature control (locked), platform info,
-	 * bus ratio and L2 control, performance control, last branches */
-	{ .first = 0x0, .last = 0x1, .write_ok = true },
-	{ .first = 0x17, .last = 0x17 },
-	{ .first = 0x2a, .last = 0x2a, .write_ok = true },
-	{ .first = 0x34, .last = 0x34 },
-	{ .first = 0x3a, .last = 0x3a, .const_val = 1 },
-	{ .first = 0xcd, .last = 0xcd },
-	{ .first = 0xce, .last = 0xce },
-	{ .first = 0x119, .last = 0x119, .write_ok = true },
-	{ .first = 0x11e, .last = 0x11e, .const_val = 0xbe702111,
-	  .write_ok = true },
-	{ .first = 0x198, .last = 0x198, .const_val = 1ull << 32 | 0x2800,
-	  .write_ok = true },
-	{ .first = 0x199, .last = 0x199, .write_ok = true },
-	{ .first = 0x1c9, .last = 0x1c9 },
-	{ .first = 0x1db, .last = 0x1de, .write_ok = true },
-	{ .first = 0x3f1, .last = 0x3f1, .write_ok = true },
-	{ .first = 0x606, .last = 0x606 },
-	{ .first = 0x611, .last = 0x611 },
-	{ .first = 0x639, .last = 0x639 },
-	{ .first = 0x641, .last = 0x641 },
-	{ .first = 0x619, .last = 0x619 },
-	{ .first = 0xc0010015, .last = 0xc0010015, .write_ok = true },
-	{ .first = 0xc001001f, .last = 0xc001001f, .write_ok = true },
 };
 /* clang-format on */
 
@@ -328,7 +303,7 @@ bool msr_read(struct soft_vcpu *v, u32 msr, u64 *val)
 	const struct msr_row *r = msr_find(msr);
 
 	if (!r)
-		return pv_msr_read(v, msr, val);
+		return x86_msr_read(msr, val) || pv_msr_read(v, msr, val);
 	if (r->read)
 		return r->read(v, msr, val);
 	*val = r->field ? *(u64 *)((u8 *)&v->msr + r->field) : r->const_val;
@@ -340,7 +315,7 @@ bool msr_write(struct soft_vcpu *v, u32 msr, u64 val)
 	const struct msr_row *r = msr_find(msr);
 
 	if (!r)
-		return pv_msr_write(v, msr, val);
+		return x86_msr_write(msr) || pv_msr_write(v, msr, val);
 	if (!msr_value_ok(r, val))
 		return false;
 	if (r->write)
