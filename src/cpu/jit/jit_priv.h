@@ -37,7 +37,7 @@ extern const u8 jit_host[16];
 #define JIT_SLOTS         4u
 #define JIT_PATIENCE      32
 #define JIT_UNITS         65536u
-#define JIT_LINKS         131072u
+#define JIT_LINKS         262144u
 
 #define JIT_TRACES (TRACE_BLOCKS | TRACE_CODE | TRACE_PERFMAP)
 

@@ -56,9 +56,9 @@ struct soft_block {
 	struct insn insn[];
 };
 
-#define CODE_MAP_BITS  12
+#define CODE_MAP_BITS  14
 #define CODE_MAP_SIZE  BIT(CODE_MAP_BITS)
-#define CODE_HASH_BITS 13
+#define CODE_HASH_BITS 15
 #define CODE_HASH_SIZE BIT(CODE_HASH_BITS)
 #define CODE_PAGE_HASH 1024u
 #define CODE_POSTS     32

@@ -109,39 +109,60 @@ static enum vcpu_exit interp_stopped(struct soft_vcpu *v)
 	return v->stop == STOP_SHUTDOWN ? VCPU_EXIT_SHUTDOWN : VCPU_EXIT_ERROR;
 }
 
-/* The block at v->rip: where a short look does not find it, by a long one. */
-static struct soft_block *interp_find(struct soft_vcpu *v)
+/* The block at v->rip by a short look, or NULL. */
+static struct soft_block *interp_known(struct soft_vcpu *v)
 {
 	const struct code_entry *e = code_slot(v, v->rip);
 
 	if (likely(e->tag == code_tag(v, v->rip) && lin_canonical(v->rip) &&
 		   !e->block->dropped))
 		return e->block;
-	return code_lookup(v, false);
+	return NULL;
+}
+
+static struct soft_block *interp_find(struct soft_vcpu *v)
+{
+	struct soft_block *b = interp_known(v);
+
+	return b ? b : code_lookup(v, false);
+}
+
+/* Runs translated code at v->rip, which b gets if it is hot. NULL: not known,
+ * as is nothing about it. */
+static enum soft_jit_result interp_translated(struct soft_vcpu *v,
+					      struct soft_block *b)
+{
+	enum soft_jit_result r = JIT_NONE;
+
+	if (b && b->heat > 1 && --b->heat > 1)
+		return JIT_NONE;
+	r = v->jit_ops->run(v);
+	if (r == JIT_NONE && b) {
+		v->jit_ops->heat(v);
+		r = v->jit_ops->run(v);
+		if (r == JIT_NONE) {
+			v->vcpu.stat[VCPU_STAT_OUT_NONE]++;
+			interp_find(v)->heat = SOFT_HEAT_AGAIN;
+		}
+	}
+	return r;
 }
 
 /* From v->rip on, by the translator where the code is hot. */
 static void interp_go(struct soft_vcpu *v)
 {
-	struct soft_block *b = interp_find(v);
+	struct soft_block *b = interp_known(v);
 	enum soft_jit_result r;
 
-	if (b->heat > 1)
-		b->heat--;
-	if (b->heat <= 1 && v->jit) {
-		r = v->jit_ops->run(v);
-		if (r == JIT_NONE) {
-			v->jit_ops->heat(v);
-			r = v->jit_ops->run(v);
-		}
+	if (v->jit) {
+		r = interp_translated(v, b);
 		if (r == JIT_RAN)
 			return;
 		b = interp_find(v);
-		v->jit_left[b->insn->op]++;
-		if (r == JIT_NONE) {
-			v->vcpu.stat[VCPU_STAT_OUT_NONE]++;
-			b->heat = SOFT_HEAT_AGAIN;
-		}
+		if (r == JIT_INTERP)
+			v->jit_left[b->insn->op]++;
+	} else if (!b) {
+		b = code_lookup(v, false);
 	}
 	interp_block(v, b);
 }
