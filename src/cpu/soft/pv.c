@@ -93,12 +93,15 @@ static u64 pv_apply_scale(u64 ticks, u32 mul, s8 shift)
 /* Where the line of the clock starts, for the host's TSC at g->tsc_base. */
 static u64 pv_clock_at_base(const struct soft_engine *g)
 {
+	s64 ticks = (s64)(g->tsc_base + g->tsc_offset);
 	u32 mul;
 	s8 shift;
 
+	/* A counter set to 0 later than the line's start was less then. */
 	pv_scale(g->tsc_hz, &mul, &shift);
-	return pv_apply_scale(g->tsc_base + g->tsc_offset, mul, shift) +
-	       g->clock_shift;
+	if (ticks < 0)
+		return g->clock_shift - pv_apply_scale((u64)-ticks, mul, shift);
+	return g->clock_shift + pv_apply_scale((u64)ticks, mul, shift);
 }
 
 static u64 pv_clock_now(const struct soft_engine *g)
@@ -243,7 +246,8 @@ void pv_continue_clock(struct soft_vcpu *v, u64 tsc)
 		      sizeof(t)))
 		return;
 	if (!t.version || t.version & 1 || !t.tsc_to_system_mul ||
-	    t.tsc_shift > 31 || t.tsc_shift < -31 || tsc < t.tsc_timestamp)
+	    t.tsc_shift > 31 || t.tsc_shift < -31 ||
+	    (s64)(tsc - t.tsc_timestamp) < 0)
 		return;
 	ns = t.system_time + pv_apply_scale(tsc - t.tsc_timestamp,
 					    t.tsc_to_system_mul, t.tsc_shift);
