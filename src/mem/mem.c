@@ -3,6 +3,7 @@
 #include "mem/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,7 +15,7 @@
  * Maps size bytes of fd so that the address is 2 MiB aligned, as nested
  * paging and transparent huge pages want it. NULL and errno on failure.
  */
-static void *mem_map_aligned(int fd, u64 size)
+static void *mem_map_aligned(int fd, u64 size, int flags)
 {
 	u64 span = size + HUGE_2M;
 	u8 *raw, *at, *p;
@@ -25,7 +26,7 @@ static void *mem_map_aligned(int fd, u64 size)
 		return NULL;
 	at = (u8 *)ALIGN_UP((uintptr_t)raw, HUGE_2M);
 	p = mmap(at, size, PROT_READ | PROT_WRITE,
-		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0);
+		 flags | MAP_FIXED | MAP_NORESERVE, fd, 0);
 	if (p == MAP_FAILED) {
 		munmap(raw, span);
 		return NULL;
@@ -36,40 +37,102 @@ static void *mem_map_aligned(int fd, u64 size)
 	return at;
 }
 
-int mem_init(struct mem *m, u64 size, struct err *e)
+/* m->fd is there and closed on failure. */
+static int mem_map(struct mem *m, u64 size, int flags, struct err *e)
 {
 	u64 pages = size >> PAGE_SHIFT;
 	int rc;
 
-	memset(m, 0, sizeof(*m));
 	m->size = size;
-	m->fd = memfd_create("sublet-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (m->fd < 0)
-		return err_errno(e, -errno, "cannot make guest memory");
-	if (ftruncate(m->fd, (off_t)size)) {
-		rc = err_errno(e, -errno, "cannot reserve %llu MiB of memory",
-			       size / MIB);
-		goto close;
-	}
-	m->base = mem_map_aligned(m->fd, size);
+	m->base = mem_map_aligned(m->fd, size, flags);
 	if (!m->base) {
 		rc = err_errno(e, -errno, "cannot map %llu MiB of memory",
 			       size / MIB);
 		goto close;
 	}
-	madvise(m->base, size, MADV_HUGEPAGE);
+	if (flags == MAP_SHARED)
+		madvise(m->base, size, MADV_HUGEPAGE);
 	madvise(m->base, size, MADV_DONTDUMP);
 	m->attr = mmap(NULL, ALIGN_UP(pages, PAGE_SIZE), PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (m->attr == MAP_FAILED) {
-		rc = err_errno(e, -errno, "cannot map page attributes");
-		munmap(m->base, size);
-		goto close;
-	}
-	return 0;
+	if (m->attr != MAP_FAILED)
+		return 0;
+	rc = err_errno(e, -errno, "cannot map page attributes");
+	munmap(m->base, size);
 close:
 	close(m->fd);
 	m->fd = -1;
+	return rc;
+}
+
+int mem_init(struct mem *m, u64 size, struct err *e)
+{
+	int rc;
+
+	memset(m, 0, sizeof(*m));
+	m->fd = memfd_create("sublet-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (m->fd < 0)
+		return err_errno(e, -errno, "cannot make guest memory");
+	if (!ftruncate(m->fd, (off_t)size))
+		return mem_map(m, size, MAP_SHARED, e);
+	rc = err_errno(e, -errno, "cannot reserve %llu MiB of memory",
+		       size / MIB);
+	close(m->fd);
+	m->fd = -1;
+	return rc;
+}
+
+int mem_init_file(struct mem *m, u64 size, int fd, struct err *e)
+{
+	memset(m, 0, sizeof(*m));
+	m->private = true;
+	m->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (m->fd < 0)
+		return err_errno(e, -errno, "cannot use the memory file");
+	return mem_map(m, size, MAP_PRIVATE, e);
+}
+
+/* Present or swapped out, and not the file's. */
+static bool mem_written_entry(u64 entry)
+{
+	return entry >> 62 && !(entry >> 61 & 1);
+}
+
+static int mem_walk_read(struct mem_walk *w)
+{
+	u64 first = (u64)w->mem->base >> PAGE_SHIFT;
+	u64 left = (w->mem->size >> PAGE_SHIFT) - w->page;
+	ssize_t n;
+
+	if (!w->fd)
+		w->fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (w->fd < 0)
+		return -errno;
+	n = pread(w->fd, w->entry, MIN(left, ARRAY_LEN(w->entry)) * 8,
+		  (off_t)((first + w->page) * 8));
+	if (n < 8)
+		return n < 0 ? -errno : -EIO;
+	w->from = w->page;
+	w->n = (unsigned)n / 8;
+	return 0;
+}
+
+int mem_private_next(struct mem_walk *w, u64 *page)
+{
+	int rc = 0;
+
+	while (!rc && w->page < w->mem->size >> PAGE_SHIFT) {
+		if (w->page - w->from >= w->n) {
+			rc = mem_walk_read(w);
+			continue;
+		}
+		if (mem_written_entry(w->entry[w->page++ - w->from])) {
+			*page = w->page - 1;
+			return 1;
+		}
+	}
+	if (w->fd > 0)
+		close(w->fd);
 	return rc;
 }
 

@@ -36,7 +36,8 @@ struct mem_slot {
 
 struct mem {
 	int fd;
-	u8 *base; /* the whole memfd, mapped once */
+	bool private; /* fd is somebody's file; what is written is not in it */
+	u8 *base;     /* the whole memfd, mapped once */
 	u64 size;
 	u8 *attr; /* size / PAGE_SIZE bytes of MEM_ATTR_* */
 	/* NULL, or a bit a page; atomic access. May become NULL at any time:
@@ -52,7 +53,23 @@ struct mem {
 
 /* Reserves size bytes (a multiple of 4 KiB) of memory; no page is touched. */
 int mem_init(struct mem *m, u64 size, struct err *e);
+/* The same with what fd holds, of that size, as its content: it is read when
+ * it is used and never written. fd stays the caller's. */
+int mem_init_file(struct mem *m, u64 size, int fd, struct err *e);
 void mem_fini(struct mem *m);
+
+/*
+ * Of private memory: the pages that were written, in order. Starts from zero
+ * but mem; 1: *page is the next, 0: no more, or -errno.
+ */
+struct mem_walk {
+	const struct mem *mem;
+	u64 page, from;
+	unsigned n;
+	int fd; /* 0: not yet open */
+	u64 entry[512];
+};
+int mem_private_next(struct mem_walk *w, u64 *page);
 
 /* Shows [offset, offset + size) of the memfd at gpa. Before vCPUs run. */
 int mem_add_slot(struct mem *m, gpa_t gpa, u64 size, u64 offset, bool readonly,

@@ -47,6 +47,8 @@ struct pc_config {
 
 /* Makes m with size bytes of RAM where this board has it. */
 int pc_memory(struct mem *m, u64 size, struct err *e);
+/* The same with the content of a file, as mem_init_file(). */
+int pc_memory_file(struct mem *m, u64 size, int fd, struct err *e);
 
 struct pc *pc_new(const struct pc_config *c, struct err *e);
 void pc_free(struct pc *pc);
