@@ -93,5 +93,23 @@ struct disk *disk_raw_new(int fd, u64 size, struct err *e);
  */
 struct disk *disk_overlay_new(struct disk *base, const char *dir,
 			      struct err *e);
+bool disk_is_overlay(const struct disk *d);
+
+/*
+ * Layers, for snapshots. freeze: what an overlay has so far will not change
+ * any more, later writes go elsewhere; no request is under way. export: what
+ * all frozen layers have, and a bit for each sector that they have, into two
+ * empty files; any thread; sum: CRC-32C of each sector's offset and bytes.
+ * disk_layer_open: a disk that is only read, base with such files before it;
+ * base is taken over, the files are not.
+ */
+int disk_overlay_freeze(struct disk *d, struct err *e);
+int disk_overlay_export(const struct disk *d, int data_fd, int map_fd, u32 *sum,
+			struct err *e);
+struct disk *disk_layer_open(struct disk *base, int data_fd, int map_fd,
+			     struct err *e);
+u64 disk_layer_map_size(u64 disk_size); /* bytes of the map's file */
+/* The sum that export gave, of such files. */
+int disk_layer_sum(int data_fd, int map_fd, u32 *sum, struct err *e);
 
 #endif

@@ -14,16 +14,22 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backend/disk.h"
+#include "base/crc32c.h"
 #include "base/log.h"
 
 struct overlay {
 	struct disk d;
 	struct disk *base, *upper;
+	int fd;       /* upper's */
 	u64 *written; /* bitmap */
 	u64 written_len;
+	struct loop *loop; /* once started */
+	/* What was written before a freeze; base and that of those before. */
+	struct overlay *below;
 };
 
 /* A guest's request that was split. */
@@ -168,6 +174,7 @@ static int overlay_start(struct disk *d, struct loop *l, struct err *e)
 
 	o->base->settled = o->upper->settled = overlay_settled;
 	o->base->settled_arg = o->upper->settled_arg = o;
+	o->loop = l;
 	rc = disk_start(o->base, l, e);
 	return rc ? rc : disk_start(o->upper, l, e);
 }
@@ -213,26 +220,40 @@ static int overlay_file(const char *dir, u64 size, struct err *e)
 	return rc;
 }
 
-static int overlay_open(struct overlay *o, const char *dir, struct err *e)
+static u64 overlay_map_len(u64 size)
 {
-	u64 size = o->base->size;
-	int fd = overlay_file(dir, size, e);
+	return ALIGN_UP(size / DISK_SECTOR / 8 + 8, PAGE_SIZE);
+}
 
-	if (fd < 0)
-		return fd;
-	o->upper = disk_raw_new(fd, size, e);
+/* fd is taken over; map_fd: a file with the bitmap, or -1: all clear. */
+static int overlay_upper(struct overlay *o, int fd, int map_fd, struct err *e)
+{
+	int flags = MAP_PRIVATE | MAP_NORESERVE;
+
+	o->fd = fd;
+	o->upper = disk_raw_new(fd, o->base->size, e);
 	if (!o->upper)
 		return -ENOMEM;
-	o->written_len = ALIGN_UP(size / DISK_SECTOR / 8 + 8, PAGE_SIZE);
-	o->written = mmap(NULL, o->written_len, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	o->written_len = overlay_map_len(o->base->size);
+	o->written =
+		mmap(NULL, o->written_len, PROT_READ | PROT_WRITE,
+		     map_fd < 0 ? flags | MAP_ANONYMOUS : flags, map_fd, 0);
 	if (o->written != MAP_FAILED)
 		return 0;
 	o->written = NULL;
 	return err_errno(e, -errno, "no memory for the map of a disk");
 }
 
-struct disk *disk_overlay_new(struct disk *base, const char *dir, struct err *e)
+static int overlay_open(struct overlay *o, const char *dir, struct err *e)
+{
+	u64 size = o->base->size;
+	int fd = overlay_file(dir, size, e);
+
+	return fd < 0 ? fd : overlay_upper(o, fd, -1, e);
+}
+
+/* base is taken over. */
+static struct overlay *overlay_alloc(struct disk *base, struct err *e)
 {
 	struct overlay *o = calloc(1, sizeof(*o));
 
@@ -246,9 +267,190 @@ struct disk *disk_overlay_new(struct disk *base, const char *dir, struct err *e)
 	o->d.size = base->size;
 	o->d.block = base->block;
 	o->d.physical = base->physical;
-	if (overlay_open(o, dir, e)) {
-		disk_free(&o->d);
+	if (base->ops == &overlay_ops)
+		o->below = (struct overlay *)base;
+	return o;
+}
+
+struct disk *disk_overlay_new(struct disk *base, const char *dir, struct err *e)
+{
+	struct overlay *o = overlay_alloc(base, e);
+
+	if (!o || !overlay_open(o, dir, e))
+		return o ? &o->d : NULL;
+	disk_free(&o->d);
+	return NULL;
+}
+
+/* ---- layers ---- */
+
+/* A file of just this size; the map is not to be touched past its end. */
+static int layer_measure(int data, int map, u64 size, struct err *e)
+{
+	struct stat d, m;
+
+	if (fstat(data, &d) || fstat(map, &m))
+		return err_errno(e, -errno, "a saved disk");
+	if ((u64)d.st_size != size || (u64)m.st_size != overlay_map_len(size))
+		return err_set(e, -EINVAL,
+			       "a saved disk does not have the size of the "
+			       "disk it belongs to");
+	return 0;
+}
+
+struct disk *disk_layer_open(struct disk *base, int data_fd, int map_fd,
+			     struct err *e)
+{
+	struct overlay *o = overlay_alloc(base, e);
+	int fd;
+
+	if (!o)
 		return NULL;
+	fd = layer_measure(data_fd, map_fd, base->size, e)
+		     ? -1
+		     : fcntl(data_fd, F_DUPFD_CLOEXEC, 0);
+	if (fd >= 0 && !overlay_upper(o, fd, map_fd, e))
+		return &o->d;
+	disk_free(&o->d);
+	return NULL;
+}
+
+bool disk_is_overlay(const struct disk *d)
+{
+	return d->ops == &overlay_ops;
+}
+
+/* What o has moves into a disk below, and o begins anew. */
+int disk_overlay_freeze(struct disk *d, struct err *e)
+{
+	struct overlay *o = (struct overlay *)d, was = *o;
+	struct overlay *low = malloc(sizeof(*low));
+	int rc;
+
+	ASSERT(disk_is_overlay(d));
+	if (!low)
+		return err_set(e, -ENOMEM, "no memory for a disk");
+	o->upper = NULL;
+	o->written = NULL;
+	rc = overlay_open(o, NULL, e);
+	if (!rc && was.loop) {
+		o->upper->settled = overlay_settled;
+		o->upper->settled_arg = o;
+		rc = disk_start(o->upper, was.loop, e);
 	}
-	return &o->d;
+	if (rc) {
+		disk_free(o->upper);
+		if (o->written)
+			munmap(o->written, o->written_len);
+		*o = was;
+		free(low);
+		return rc;
+	}
+	*low = was;
+	low->base->settled_arg = low->upper->settled_arg = low;
+	low->d.settled = overlay_settled;
+	low->d.settled_arg = o;
+	o->base = &low->d;
+	o->below = low;
+	return 0;
+}
+
+/* The layer that has the sector, from o downwards, or NULL. */
+static const struct overlay *layer_of(const struct overlay *o, u64 sector)
+{
+	while (o && !overlay_written(o, sector))
+		o = o->below;
+	return o;
+}
+
+u64 disk_layer_map_size(u64 size)
+{
+	return overlay_map_len(size);
+}
+
+/* The sum covers the map too: a bit more is a sector more. */
+static int layer_sum_word(int data, u64 at, u64 word, u32 *sum)
+{
+	u8 buf[DISK_SECTOR];
+
+	for (unsigned i = 0; i < 64; i++) {
+		u64 off = (at + i) * DISK_SECTOR;
+
+		if (!(word >> i & 1))
+			continue;
+		if (pread(data, buf, sizeof(buf), (off_t)off) != sizeof(buf))
+			return -EIO;
+		*sum = crc32c(*sum, &off, sizeof(off));
+		*sum = crc32c(*sum, buf, sizeof(buf));
+	}
+	return 0;
+}
+
+int disk_layer_sum(int data, int map, u32 *sum, struct err *e)
+{
+	struct stat st;
+	int rc = 0;
+
+	*sum = 0;
+	if (fstat(map, &st))
+		return err_errno(e, -errno, "a saved disk");
+	for (u64 at = 0; !rc && at < (u64)st.st_size; at += 8) {
+		u64 word;
+
+		if (pread(map, &word, 8, (off_t)at) != 8)
+			rc = -EIO;
+		else if (word)
+			rc = layer_sum_word(data, at * 8, word, sum);
+	}
+	return rc ? err_errno(e, rc, "cannot read a saved disk") : 0;
+}
+
+static int layer_copy(const struct overlay *from, int fd, u64 off, u64 len)
+{
+	u8 buf[64 * KIB];
+
+	while (len) {
+		u64 n = MIN(len, sizeof(buf));
+
+		if (pread(from->fd, buf, n, (off_t)off) != (ssize_t)n ||
+		    pwrite(fd, buf, n, (off_t)off) != (ssize_t)n)
+			return errno ? -errno : -EIO;
+		off += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int disk_overlay_export(const struct disk *d, int data_fd, int map_fd, u32 *sum,
+			struct err *e)
+{
+	const struct overlay *o = ((const struct overlay *)d)->below;
+	u64 end = d->size / DISK_SECTOR, len = overlay_map_len(d->size);
+	int rc = 0;
+
+	if (ftruncate(data_fd, (off_t)d->size) || ftruncate(map_fd, (off_t)len))
+		return err_errno(e, -errno, "cannot save a disk");
+	for (u64 s = 0; !rc && s < end; s += 64) {
+		u64 word = 0;
+
+		for (const struct overlay *l = o; l; l = l->below)
+			word |= l->written[s / 64];
+		if (word && pwrite(map_fd, &word, 8, (off_t)(s / 8)) != 8)
+			rc = -EIO;
+		for (u64 i = s; !rc && word && i < MIN(s + 64, end); i++) {
+			const struct overlay *l = layer_of(o, i);
+			u64 from = i;
+
+			if (!l)
+				continue;
+			while (i + 1 < MIN(s + 64, end) &&
+			       layer_of(o, i + 1) == l)
+				i++;
+			errno = 0;
+			rc = layer_copy(l, data_fd, from * DISK_SECTOR,
+					(i + 1 - from) * DISK_SECTOR);
+		}
+	}
+	return rc ? err_errno(e, rc, "cannot save a disk")
+		  : disk_layer_sum(data_fd, map_fd, sum, e);
 }
