@@ -161,21 +161,31 @@ static int opt_memory(struct run_options *o, char *v, struct err *e)
 	return parse_size(v, &o->vm.memory, e);
 }
 
-/* A file name may have commas; only a last ",ro" or ",rw" is an option. */
+/* A file name may have commas; only a last word of these is an option. */
 static int opt_disk(struct run_options *o, char *v, struct err *e)
 {
+	static const struct {
+		const char *word;
+		bool readonly, overlay;
+	} kinds[] = {
+		{",rw", false, false},
+		{",ro", true, false},
+		{",private", false, true},
+	};
 	struct vm_disk *d = &o->vm.disks[o->vm.ndisks];
 	char *comma = strrchr(v, ',');
 
 	if (o->vm.ndisks == VM_DISKS)
 		return err_set(e, -EINVAL, "more than %d disks", VM_DISKS);
 	*d = (struct vm_disk){.path = v};
-	if (comma && !strcmp(comma, ",ro"))
-		d->readonly = true;
-	else if (!comma || strcmp(comma, ",rw"))
-		comma = NULL;
-	if (comma)
+	for (size_t i = 0; comma && i < ARRAY_LEN(kinds); i++) {
+		if (strcmp(comma, kinds[i].word))
+			continue;
+		d->readonly = kinds[i].readonly;
+		d->overlay = kinds[i].overlay;
 		*comma = 0;
+		break;
+	}
 	if (!*v)
 		return err_set(e, -EINVAL, "--disk needs a file");
 	o->vm.ndisks++;

@@ -49,17 +49,21 @@ json_t *vm_config_json(const struct vm_config *c)
 {
 	const struct boot_config *b = &c->boot;
 
-	return json_pack("{s:{s:s, s:s*, s:s*, s:o}, s:{s:i, s:I, s:b},"
-			 " s:o, s:o, s:{s:s, s:b, s:b, s:b}}",
-			 "boot-source", "kernel_image_path", b->kernel,
-			 "initrd_path", b->initrd, "boot_args", b->cmdline,
-			 "modules", vm_json_strings(b->modules, b->nmodules),
-			 "machine-config", "vcpu_count", (int)c->cpus,
-			 "mem_size_mib", (json_int_t)(c->memory / MIB), "smt",
-			 0, "drives", vm_json_drives(c), "network-interfaces",
-			 vm_json_networks(c), "sublet", "engine", c->engine,
-			 "nested", (int)c->nested, "no_reboot",
-			 (int)c->no_reboot, "interpret", (int)c->interp_only);
+	return json_pack(
+		"{s:{s:s*, s:s*, s:s*, s:o}, s:{s:i, s:I, s:b},"
+		" s:o, s:o, s:{s:s, s:b, s:b, s:b, s:b, s:o, s:i,"
+		" s:i}}",
+		"boot-source", "kernel_image_path", b->kernel, "initrd_path",
+		b->initrd, "boot_args", b->cmdline, "modules",
+		vm_json_strings(b->modules, b->nmodules), "machine-config",
+		"vcpu_count", (int)c->cpus, "mem_size_mib",
+		(json_int_t)(c->memory / MIB), "smt", 0, "drives",
+		vm_json_drives(c), "network-interfaces", vm_json_networks(c),
+		"sublet", "engine", c->engine, "nested", (int)c->nested,
+		"no_reboot", (int)c->no_reboot, "interpret",
+		(int)c->interp_only, "console", (int)c->console, "ports",
+		vm_json_strings(c->ports, c->nports), "debug_exit",
+		c->debug_exit_port, "debug_console", c->debug_console_port);
 }
 
 static json_t *vm_json_left(const struct vcpu *v)
