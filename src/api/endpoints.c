@@ -5,9 +5,6 @@
 #include "api/api.h"
 
 const struct api_endpoint *const api_endpoints[] = {
-	api_vm_endpoints,
-	api_wait_endpoints,
-	api_console_endpoints,
-	api_migrate_endpoints,
-	NULL,
+	api_vm_endpoints,      api_snapshot_endpoints, api_wait_endpoints,
+	api_console_endpoints, api_migrate_endpoints,  NULL,
 };

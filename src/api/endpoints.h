@@ -7,6 +7,7 @@
 #include "api/api.h"
 
 extern const struct api_endpoint api_vm_endpoints[];
+extern const struct api_endpoint api_snapshot_endpoints[];
 extern const struct api_endpoint api_console_endpoints[];
 extern const struct api_endpoint api_migrate_endpoints[];
 extern const struct api_endpoint api_wait_endpoints[];

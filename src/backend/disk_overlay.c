@@ -189,10 +189,16 @@ static void overlay_free(struct disk *d)
 		munmap(o->written, o->written_len);
 }
 
+static int overlay_lock(struct disk *d, bool on, struct err *e)
+{
+	return disk_lock(((struct overlay *)d)->base, on, e);
+}
+
 static const struct disk_ops overlay_ops = {
 	.start = overlay_start,
 	.submit = overlay_submit,
 	.kick = overlay_kick,
+	.lock = overlay_lock,
 	.free = overlay_free,
 };
 

@@ -24,5 +24,7 @@ extern const struct cli_verb cli_run, cli_image, cli_doctor, cli_ps, cli_info,
 	cli_kill, cli_reset, cli_power_button, cli_nmi;
 /* Moving a VM. */
 extern const struct cli_verb cli_migrate, cli_receive;
+/* Saving it. */
+extern const struct cli_verb cli_snapshot, cli_restore;
 
 #endif

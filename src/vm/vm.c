@@ -217,11 +217,13 @@ static int vm_build(struct vm *vm, struct vm_parts *p, struct err *e)
 	int rc;
 
 	vm_parts_config(p, &vm->config);
+	vm->front = p->serial;
 	/* Before the first thread: threads inherit it. */
 	rc = sched_join(&vm->sched, &vm->config.sched, e);
 	if (rc)
 		return rc;
-	rc = pc_memory(&vm->mem, vm->config.memory, e);
+	rc = pc_memory_file(&vm->mem, vm->config.memory,
+			    vm->config.ram_file ? vm->config.ram_fd : -1, e);
 	if (rc)
 		return rc;
 	rc = vm_make_board(vm, p, e);

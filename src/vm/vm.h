@@ -30,6 +30,9 @@ struct vm_disk {
 	const char *path;
 	bool readonly;
 	bool overlay; /* what the guest writes is gone with the VM */
+	/* What it wrote in an earlier life: disk_layer_open(). */
+	bool layered;
+	int layer_data, layer_map; /* descriptors, the caller's */
 };
 
 /* Strings are the caller's and outlive the VM. */
@@ -58,6 +61,10 @@ struct vm_config {
 	unsigned nports;
 	/* No boot: memory and state come from elsewhere (vm_state_load). */
 	bool incoming;
+	/* A file with the memory's content (mem_init_file), if ram_file; it
+	 * stays the caller's. */
+	bool ram_file;
+	int ram_fd;
 	/* What the guest sees of its CPUs; NULL: all that the engine has. */
 	const struct cpuid_model *cpuid;
 };

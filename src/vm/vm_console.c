@@ -64,6 +64,21 @@ static void console_room(struct chr *chr)
 	chr_input_ready(((struct console_front *)chr)->console->back);
 }
 
+unsigned vm_console_which(const struct chr *front)
+{
+	const struct console_front *f = (const struct console_front *)front;
+
+	return __atomic_load_n(&f->console->input, __ATOMIC_SEQ_CST);
+}
+
+void vm_console_choose(struct chr *front, unsigned which)
+{
+	struct console *c = ((struct console_front *)front)->console;
+
+	__atomic_store_n(&c->input, which, __ATOMIC_SEQ_CST);
+	chr_input_ready(c->back);
+}
+
 int vm_console_new(struct chr *back, struct chr *front[VM_CONSOLES])
 {
 	struct console *c = calloc(1, sizeof(*c));

@@ -15,4 +15,8 @@ enum { VM_CONSOLE_SERIAL, VM_CONSOLE_VIRTIO, VM_CONSOLES };
 /* Takes back over, also on failure (-ENOMEM). Both fronts are to be freed. */
 int vm_console_new(struct chr *back, struct chr *front[VM_CONSOLES]);
 
+/* Which front gets the input, for saving; front is any of the two. */
+unsigned vm_console_which(const struct chr *front);
+void vm_console_choose(struct chr *front, unsigned which);
+
 #endif

@@ -59,6 +59,8 @@ static int vm_add_disk(struct vm *vm, unsigned n, struct err *e)
 	char serial[20];
 	int rc;
 
+	if (d && c->layered)
+		d = disk_layer_open(d, c->layer_data, c->layer_map, e);
 	if (d && c->overlay)
 		d = disk_overlay_new(d, NULL, e);
 	if (!d)

@@ -50,6 +50,7 @@ struct vm {
 	struct virtio *console;           /* of the board; or NULL */
 	struct virtio *virtio[VM_VIRTIO]; /* the board's */
 	unsigned nvirtio;
+	struct chr *front; /* of its console; or NULL */
 	struct sched sched;
 	unsigned quiet; /* vm_quiesce() not undone; loop thread */
 	u64 load_tsc;   /* host's, when loading of vCPUs began */

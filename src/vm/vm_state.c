@@ -11,6 +11,7 @@
 #include "base/crc32c.h"
 #include "bus/dev.h"
 #include "state/record.h"
+#include "vm/vm_console.h"
 #include "vm/vm_priv.h"
 #include "vm/vm_state_desc.h"
 
@@ -25,7 +26,7 @@ struct vm_state_head {
 	u32 zero, crc; /* of all before */
 };
 
-_Static_assert(sizeof(struct vm_state_head) == 48, "format");
+_Static_assert(sizeof(struct vm_state_head) == VM_STATE_HEAD, "format");
 
 /* ---- standing still ---- */
 
@@ -120,6 +121,8 @@ static void save_vm(struct vm *vm, struct buf *out, u32 *n)
 
 	r.has_clock = vm->engine->class->clock_get &&
 		      !vm->engine->class->clock_get(vm->engine, &r.clock_ns);
+	if (vm->front)
+		r.console = vm_console_which(vm->front);
 	record_put(out, "vm", 0, 0, &vm_state_desc, &r);
 	if (!c) {
 		out->failed = true;
@@ -404,7 +407,7 @@ static int load_device(struct vm *vm, const struct record *r, struct err *e)
 	return rc;
 }
 
-static int load_clock(struct vm *vm, const struct record *r, struct err *e)
+static int load_vm(struct vm *vm, const struct record *r, struct err *e)
 {
 	const struct engine_class *c = vm->engine->class;
 	struct vm_regs v;
@@ -416,6 +419,8 @@ static int load_clock(struct vm *vm, const struct record *r, struct err *e)
 	if (!rc && v.has_clock && c->clock_set &&
 	    c->clock_set(vm->engine, v.clock_ns))
 		return err_set(e, -EIO, "cannot set the guest's clock");
+	if (!rc && vm->front)
+		vm_console_choose(vm->front, v.console);
 	return rc;
 }
 
@@ -455,7 +460,7 @@ int vm_state_load(struct vm *vm, const void *bytes, u64 len, struct err *e)
 	if (rc)
 		return rc;
 	/* Devices last: what they find to be due interrupts the new vCPUs. */
-	rc = for_records(bytes, len, load_clock, vm, e);
+	rc = for_records(bytes, len, load_vm, vm, e);
 	vm->load_tsc = clock_tsc();
 	if (!rc)
 		rc = for_records(bytes, len, load_cpu, vm, e);

@@ -24,6 +24,7 @@
 #include "vm/vm.h"
 
 #define VM_STATE_FORMAT 1
+#define VM_STATE_HEAD   48u /* bytes before the first record */
 
 struct vm_state_info {
 	u32 format;

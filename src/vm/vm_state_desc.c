@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "platform/pc_map.h"
+#include "vm/vm_console.h"
 
 static const struct state_field vm_fields[] = {
 	STATE(struct vm_regs, memory, 1),    STATE(struct vm_regs, clock_ns, 1),
 	STATE(struct vm_regs, real_ns, 1),   STATE(struct vm_regs, cpus, 1),
-	STATE(struct vm_regs, has_clock, 1),
+	STATE(struct vm_regs, has_clock, 1), STATE(struct vm_regs, console, 1),
+	STATE(struct vm_regs, pad, 1),
 };
 
 static int vm_regs_check(const void *regs, struct err *e)
@@ -21,8 +23,10 @@ static int vm_regs_check(const void *regs, struct err *e)
 	if (r->memory < PC_MEMORY_MIN || r->memory > PC_MEMORY_MAX ||
 	    r->memory & PAGE_MASK)
 		return err_set(e, -EDOM, "vm: %lu bytes of memory", r->memory);
-	if (r->has_clock > 1)
-		return err_set(e, -EDOM, "vm: nonsense about the clock");
+	if (r->has_clock > 1 || r->console >= VM_CONSOLES)
+		return err_set(e, -EDOM,
+			       "vm: nonsense about the clock or the "
+			       "console");
 	return 0;
 }
 

@@ -12,6 +12,8 @@ struct vm_regs {
 	u64 real_ns;  /* wall clock, since 1970 */
 	u32 cpus;
 	u32 has_clock;
+	u32 console; /* VM_CONSOLE_*: who gets what is typed */
+	u32 pad;     /* zero */
 };
 
 /* The format's own copy of struct cpuid_model; room for more leaves. */

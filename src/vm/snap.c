@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Opening, loading and verifying a snapshot. */
+#include "vm/snap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backend/disk.h"
+#include "base/crc32c.h"
+#include "vm/snap_file.h"
+#include "vm/snap_ram.h"
+#include "vm/vm_json.h"
+
+#define MANIFEST_MAX (4 * MIB)
+#define STATE_MAX    (64 * MIB)
+
+static int snap_bad(struct snap *s, const char *what, struct err *e)
+{
+	return err_set(e, -EINVAL, "%s: the manifest %s", s->dir, what);
+}
+
+/* The sentence gets the folder's name before it. */
+static int snap_in(struct snap *s, int rc, struct err *e)
+{
+	struct err was;
+
+	if (!rc || !e)
+		return rc;
+	was = *e;
+	return err_set(e, rc, "%s: %.400s", s->dir, was.text);
+}
+
+/* ---- the manifest ---- */
+
+static int snap_manifest(struct snap *s, struct err *e)
+{
+	json_error_t why;
+	int format = 0, rc;
+	u8 *text;
+	u64 len;
+
+	rc = snap_read(s->dirfd, "manifest.json", MANIFEST_MAX, &text, &len, e);
+	if (rc == -ENOENT)
+		return err_set(e, rc, "no snapshot: there is no manifest.json");
+	if (rc)
+		return rc;
+	s->manifest =
+		json_loadb((char *)text, len, JSON_REJECT_DUPLICATES, &why);
+	free(text);
+	if (!s->manifest)
+		return err_set(e, -EINVAL, "manifest.json, line %d: %s",
+			       why.line, why.text);
+	json_unpack(s->manifest, "{s:i}", "format", &format);
+	if (format > SNAP_FORMAT)
+		return err_set(e, -ENOTSUP,
+			       "a snapshot of a newer version of Sublet "
+			       "(format %d; this one knows %d)",
+			       format, SNAP_FORMAT);
+	if (!snap_sealed(s->manifest))
+		return err_set(e, -EBADMSG,
+			       "manifest.json is damaged (checksum)");
+	return format == SNAP_FORMAT
+		       ? 0
+		       : err_set(e, -EINVAL, "format %d is unknown", format);
+}
+
+/* ---- the parts ---- */
+
+static int snap_state(struct snap *s, struct err *e)
+{
+	json_int_t bytes, sum;
+	int rc;
+
+	if (json_unpack(s->manifest, "{s:{s:I, s:I}}", "state", "bytes", &bytes,
+			"crc32c", &sum))
+		return snap_bad(s, "lacks the state", e);
+	rc = snap_read(s->dirfd, "state", STATE_MAX, &s->state, &s->state_len,
+		       e);
+	if (rc)
+		return rc;
+	if ((u64)bytes != s->state_len)
+		return err_set(e, -EINVAL,
+			       "its file state has %lu bytes instead of %ld",
+			       s->state_len, (long)bytes);
+	if (crc32c(0, s->state, s->state_len) != (u32)sum)
+		return err_set(e, -EBADMSG,
+			       "its file state is damaged (checksum)");
+	return vm_state_check(s->state, s->state_len, &s->info, e);
+}
+
+static int snap_memory(struct snap *s, struct err *e)
+{
+	json_int_t bytes;
+
+	if (json_unpack(s->manifest, "{s:{s:I}}", "memory", "bytes", &bytes))
+		return snap_bad(s, "lacks the memory", e);
+	if ((u64)bytes != s->info.memory)
+		return snap_bad(s, "and the state disagree about memory", e);
+	s->memory = snap_open_file(s->dirfd, "memory", s->info.memory, e);
+	return s->memory < 0 ? s->memory : 0;
+}
+
+/* What the guest's disk was must still be what it was. */
+static int snap_disk_same(const char *path, json_int_t size, json_int_t mtime,
+			  struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return err_errno(e, -errno, "its disk %s", path);
+	if (S_ISREG(st.st_mode) &&
+	    ((json_int_t)st.st_size != size ||
+	     (json_int_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec !=
+		     mtime))
+		return err_set(e, -ESTALE,
+			       "its disk %s was changed since the snapshot was "
+			       "made",
+			       path);
+	return 0;
+}
+
+static int snap_layer(struct snap *s, struct vm_disk *d, unsigned n, u64 size,
+		      struct err *e)
+{
+	char name[24];
+
+	snprintf(name, sizeof(name), "disk%u", n);
+	size = ALIGN_DOWN(size, (u64)DISK_SECTOR);
+	d->layer_data = snap_open_file(s->dirfd, name, size, e);
+	if (d->layer_data < 0)
+		return d->layer_data;
+	d->layered = true;
+	d->layer_map = -1;
+	snprintf(name, sizeof(name), "disk%u.map", n);
+	d->layer_map =
+		snap_open_file(s->dirfd, name, disk_layer_map_size(size), e);
+	return d->layer_map < 0 ? d->layer_map : 0;
+}
+
+/* What it writes from now on is its own: the snapshot stays good. */
+static int snap_disk(struct snap *s, unsigned n, json_t *j, struct err *e)
+{
+	struct vm_disk *d = &s->config.disks[n];
+	json_int_t size, mtime;
+	int layer, rc;
+
+	if (json_unpack(j, "{s:s, s:I, s:I, s:b}", "path", &d->path, "size",
+			&size, "mtime_ns", &mtime, "layer", &layer))
+		return snap_bad(s, "has an incomplete disk", e);
+	rc = snap_disk_same(d->path, size, mtime, e);
+	if (rc)
+		return rc;
+	d->overlay = !d->readonly;
+	return layer ? snap_layer(s, d, n, (u64)size, e) : 0;
+}
+
+static int snap_config(struct snap *s, struct err *e)
+{
+	json_t *config, *disks, *j;
+	size_t i;
+	int rc;
+
+	if (json_unpack(s->manifest, "{s:o, s:o}", "config", &config, "disks",
+			&disks))
+		return snap_bad(s, "lacks the configuration", e);
+	rc = vm_config_parse(config, &s->config, e);
+	if (rc)
+		return rc;
+	if (json_array_size(disks) != s->config.ndisks)
+		return snap_bad(s, "has another number of disks", e);
+	json_array_foreach(disks, i, j)
+	{
+		rc = snap_disk(s, (unsigned)i, j, e);
+		if (rc)
+			return rc;
+	}
+	s->config.memory = s->info.memory;
+	s->config.cpus = s->info.cpus;
+	s->config.cpuid = &s->info.cpuid;
+	s->config.incoming = true;
+	s->config.ram_file = true;
+	s->config.ram_fd = s->memory;
+	return vm_config_check(&s->config, e);
+}
+
+static int snap_open_all(struct snap *s, struct err *e)
+{
+	int rc = snap_manifest(s, e);
+
+	if (!rc)
+		rc = snap_state(s, e);
+	if (!rc)
+		rc = snap_memory(s, e);
+	return rc ? rc : snap_config(s, e);
+}
+
+int snap_open(struct snap *s, const char *dir, struct err *e)
+{
+	int rc;
+
+	*s = (struct snap){.dirfd = -1, .memory = -1, .memory_map = -1};
+	s->dir = strdup(dir);
+	if (!s->dir)
+		return err_set(e, -ENOMEM, "no memory for a name");
+	s->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->dirfd < 0)
+		rc = err_errno(e, -errno, "no snapshot");
+	else
+		rc = snap_open_all(s, e);
+	rc = snap_in(s, rc, e);
+	if (rc)
+		snap_close(s);
+	return rc;
+}
+
+static void snap_close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void snap_close(struct snap *s)
+{
+	for (unsigned i = 0; i < s->config.ndisks; i++)
+		if (s->config.disks[i].layered) {
+			snap_close_fd(&s->config.disks[i].layer_data);
+			snap_close_fd(&s->config.disks[i].layer_map);
+		}
+	snap_close_fd(&s->memory);
+	snap_close_fd(&s->memory_map);
+	snap_close_fd(&s->dirfd);
+	json_decref(s->manifest);
+	free(s->state);
+	free(s->dir);
+	*s = (struct snap){.dirfd = -1, .memory = -1, .memory_map = -1};
+}
+
+int snap_load(struct snap *s, struct vm *vm, struct err *e)
+{
+	int rc;
+
+	vm_quiesce(vm);
+	rc = vm_disks_lock(vm, true, e);
+	if (!rc)
+		rc = vm_state_load(vm, s->state, s->state_len, e);
+	vm_unquiesce(vm);
+	return snap_in(s, rc, e);
+}
+
+/* ---- verifying ---- */
+
+static int verify_chunk(struct snap *s, u64 n, u8 *buf, u32 want, struct err *e)
+{
+	u64 off = n * SNAP_CHUNK, len = MIN(SNAP_CHUNK, s->info.memory - off);
+	u64 done = 0;
+
+	while (done < len) {
+		ssize_t got = pread(s->memory, buf + done, len - done,
+				    (off_t)(off + done));
+
+		if (got <= 0)
+			return err_set(e, -EIO, "its memory cannot be read");
+		done += (u64)got;
+	}
+	if (crc32c(0, buf, len) == want)
+		return 0;
+	return err_set(e, -EBADMSG,
+		       "its memory is damaged between %llu and %llu MiB "
+		       "(checksum)",
+		       off / MIB, (off + len) / MIB);
+}
+
+static int verify_memory(struct snap *s, struct err *e)
+{
+	u64 n = ALIGN_UP(s->info.memory, SNAP_CHUNK) / SNAP_CHUNK, len;
+	u8 *sums, *buf = malloc(SNAP_CHUNK);
+	json_int_t sum = -1;
+	int rc;
+
+	rc = snap_read(s->dirfd, "memory.sums", n * 4, &sums, &len, e);
+	if (!rc && !buf)
+		rc = err_set(e, -ENOMEM, "no memory to verify a snapshot");
+	json_unpack(s->manifest, "{s:{s:I}}", "memory", "crc32c", &sum);
+	if (!rc && (len != n * 4 || crc32c(0, sums, len) != (u32)sum))
+		rc = err_set(e, -EBADMSG,
+			     "its file memory.sums is damaged (checksum)");
+	for (u64 i = 0; !rc && i < n; i++) {
+		u32 want;
+
+		memcpy(&want, sums + 4 * i, 4);
+		rc = verify_chunk(s, i, buf, want, e);
+	}
+	free(sums);
+	free(buf);
+	return rc;
+}
+
+static int verify_disks(struct snap *s, struct err *e)
+{
+	json_t *disks = json_object_get(s->manifest, "disks"), *j;
+	size_t i;
+
+	json_array_foreach(disks, i, j)
+	{
+		const struct vm_disk *d = &s->config.disks[i];
+		json_int_t want = 0;
+		u32 sum = 0;
+		int rc;
+
+		if (!d->layered)
+			continue;
+		json_unpack(j, "{s:I}", "crc32c", &want);
+		rc = disk_layer_sum(d->layer_data, d->layer_map, &sum, e);
+		if (!rc && sum != (u32)want)
+			rc = err_set(e, -EBADMSG,
+				     "its file disk%zu is damaged (checksum)",
+				     i);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int snap_verify(struct snap *s, struct err *e)
+{
+	int rc = verify_memory(s, e);
+
+	if (!rc)
+		rc = verify_disks(s, e);
+	return snap_in(s, rc, e);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Snapshots: a machine as a folder of files, docs/snapshots.md.
+ *
+ *   manifest.json   configuration, sizes, checksums, disks; written last
+ *   state           vm_state.h
+ *   memory          RAM, with holes for pages of zeros
+ *   memory.sums     CRC-32C of each 2 MiB of it
+ *   diskN, diskN.map  what the guest wrote to a disk with an overlay, and a
+ *                     bit for each sector of that
+ *
+ * A differential snapshot has memory.map, a bit for each page that its memory
+ * file has; the others are its parent's.
+ */
+#ifndef VM_SNAP_H
+#define VM_SNAP_H
+
+#include <jansson.h>
+
+#include "vm/vm_state.h"
+
+#define SNAP_FORMAT 1
+
+/* How the snapshot's thread gets at the VM. */
+struct snap_run {
+	/* Calls fn(arg, e) on the loop's thread and returns what it did. */
+	int (*on_loop)(void *ctx, int (*fn)(void *arg, struct err *e),
+		       void *arg, struct err *e);
+	bool (*cancelled)(void *ctx); /* NULL-able */
+	void *ctx;
+};
+
+struct snap_result {
+	u64 pause_ns;  /* vCPUs stood still */
+	u64 bytes;     /* of memory in the file */
+	bool protects; /* by write protection, not by copying ahead */
+};
+
+/*
+ * Makes the folder, which must not exist; it appears when all is on disk. Any
+ * thread but the loop's, or the loop's own with a direct on_loop.
+ */
+int snap_take(struct vm *vm, const char *dir, const struct snap_run *run,
+	      struct snap_result *out, struct err *e);
+
+/* An open snapshot. Its strings and descriptors serve the VM made of it. */
+struct snap {
+	char *dir;
+	int dirfd, memory, memory_map;
+	json_t *manifest;
+	struct vm_config config; /* for vm_new(), incoming */
+	struct vm_state_info info;
+	u8 *state;
+	u64 state_len;
+	struct snap *parent; /* NULL: memory has everything */
+};
+
+/* All but the contents of memory and disks is checked. */
+int snap_open(struct snap *s, const char *dir, struct err *e);
+void snap_close(struct snap *s);
+/* Into a VM made with s->config, before vm_run(). */
+int snap_load(struct snap *s, struct vm *vm, struct err *e);
+/* The contents of memory and disks against their checksums. */
+int snap_verify(struct snap *s, struct err *e);
+
+#endif

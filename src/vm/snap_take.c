@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Making a snapshot of a running VM. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "backend/disk.h"
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "vm/snap.h"
+#include "vm/snap_file.h"
+#include "vm/snap_ram.h"
+#include "vm/vm_json.h"
+#include "vm/vm_priv.h"
+
+struct take {
+	struct vm *vm;
+	const struct snap_run *run;
+	struct snap_result *out;
+	struct snap_dir dir;
+	struct snap_ram *ram;
+	struct buf state;
+	json_t *manifest, *disks;
+	int memory;
+	/* at the moment of the freeze */
+	struct stat disk[VM_DISKS];
+};
+
+/* ---- the moment ---- */
+
+/* Identities, and from here on what is written goes elsewhere. */
+static int take_disks(struct take *t, struct err *e)
+{
+	const struct vm_config *c = &t->vm->config;
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < c->ndisks; i++) {
+		if (stat(c->disks[i].path, &t->disk[i]))
+			return err_errno(e, -errno, "disk %s",
+					 c->disks[i].path);
+		if (disk_is_overlay(t->vm->disk[i]))
+			rc = disk_overlay_freeze(t->vm->disk[i], e);
+	}
+	return rc;
+}
+
+static int take_moment(struct take *t, struct err *e)
+{
+	int rc;
+
+	if (t->vm->end != VM_END_NONE)
+		return err_set(e, -ESHUTDOWN, "the machine has ended");
+	rc = vm_state_save(t->vm, &t->state, e);
+	if (!rc)
+		rc = take_disks(t, e);
+	return rc ? rc : snap_ram_freeze(t->ram, e);
+}
+
+static int take_freeze(void *arg, struct err *e)
+{
+	struct take *t = arg;
+	u64 start = clock_ns();
+	int rc;
+
+	vm_quiesce(t->vm);
+	rc = take_moment(t, e);
+	vm_unquiesce(t->vm);
+	t->out->pause_ns = clock_ns() - start;
+	return rc;
+}
+
+/* ---- files ---- */
+
+static int take_disk(struct take *t, unsigned n, struct err *e)
+{
+	const struct vm_disk *c = &t->vm->config.disks[n];
+	const struct stat *st = &t->disk[n];
+	bool layer = disk_is_overlay(t->vm->disk[n]);
+	char name[16], map[24];
+	int fd, map_fd, rc;
+	u32 sum = 0;
+
+	if (layer) {
+		snprintf(name, sizeof(name), "disk%u", n);
+		snprintf(map, sizeof(map), "%s.map", name);
+		fd = snap_create(t->dir.fd, name, e);
+		map_fd = fd < 0 ? fd : snap_create(t->dir.fd, map, e);
+		rc = map_fd < 0 ? map_fd
+				: disk_overlay_export(t->vm->disk[n], fd,
+						      map_fd, &sum, e);
+		if (!rc && (fsync(fd) || fsync(map_fd)))
+			rc = err_errno(e, -errno, "cannot write %s", name);
+		if (fd >= 0)
+			close(fd);
+		if (map_fd >= 0)
+			close(map_fd);
+		if (rc)
+			return rc;
+	}
+	json_array_append_new(
+		t->disks,
+		json_pack("{s:s, s:I, s:I, s:I, s:b, s:I}", "path", c->path,
+			  "size", (json_int_t)st->st_size, "mtime_ns",
+			  (json_int_t)st->st_mtim.tv_sec * 1000000000 +
+				  st->st_mtim.tv_nsec,
+			  "inode", (json_int_t)st->st_ino, "layer", (int)layer,
+			  "crc32c", (json_int_t)sum));
+	return 0;
+}
+
+static int take_memory(struct take *t, struct err *e)
+{
+	const u32 *sums;
+	u64 n;
+	int rc;
+
+	rc = snap_ram_copy(t->ram, t->run->cancelled, t->run->ctx, e);
+	if (rc)
+		return rc;
+	if (fsync(t->memory))
+		return err_errno(e, -errno,
+				 "cannot write the memory of the snapshot");
+	sums = snap_ram_sums(t->ram, &n);
+	t->out->bytes = snap_ram_stored(t->ram);
+	t->out->protects = snap_ram_protects(t->ram);
+	json_object_set_new(t->manifest, "memory",
+			    json_pack("{s:I, s:I, s:I}", "bytes",
+				      (json_int_t)t->vm->mem.size, "stored",
+				      (json_int_t)t->out->bytes, "crc32c",
+				      (json_int_t)crc32c(0, sums, n * 4)));
+	return snap_write(t->dir.fd, "memory.sums", sums, n * 4, e);
+}
+
+static int take_manifest(struct take *t, struct err *e)
+{
+	char when[32], *text;
+	struct tm tm;
+	time_t now = time(NULL);
+	int rc;
+
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+	json_object_set_new(t->manifest, "format", json_integer(SNAP_FORMAT));
+	json_object_set_new(t->manifest, "version",
+			    json_string(SUBLET_VERSION));
+	json_object_set_new(t->manifest, "created", json_string(when));
+	json_object_set_new(t->manifest, "name",
+			    json_string(t->vm->config.name));
+	json_object_set_new(t->manifest, "engine",
+			    json_string(t->vm->engine->class->name));
+	json_object_set_new(t->manifest, "config",
+			    vm_config_json(&t->vm->config));
+	json_object_set_new(
+		t->manifest, "state",
+		json_pack("{s:I, s:I}", "bytes", (json_int_t)t->state.len,
+			  "crc32c",
+			  (json_int_t)crc32c(0, t->state.data, t->state.len)));
+	json_object_set(t->manifest, "disks", t->disks);
+	rc = snap_seal(t->manifest, e);
+	if (rc)
+		return rc;
+	text = json_dumps(t->manifest, JSON_INDENT(1));
+	rc = text ? snap_write(t->dir.fd, "manifest.json", text, strlen(text),
+			       e)
+		  : err_set(e, -ENOMEM, "no memory for the manifest");
+	free(text);
+	return rc;
+}
+
+static int take_rest(struct take *t, struct err *e)
+{
+	int rc = take_memory(t, e);
+
+	for (unsigned i = 0; !rc && i < t->vm->config.ndisks; i++)
+		rc = take_disk(t, i, e);
+	if (!rc)
+		rc = snap_write(t->dir.fd, "state", t->state.data, t->state.len,
+				e);
+	if (!rc)
+		rc = take_manifest(t, e);
+	return rc ? rc : snap_dir_done(&t->dir, e);
+}
+
+static int take_all(struct take *t, const char *path, struct err *e)
+{
+	int rc = snap_dir_new(&t->dir, path, e);
+
+	if (rc)
+		return rc;
+	t->memory = snap_create(t->dir.fd, "memory", e);
+	if (t->memory < 0)
+		return t->memory;
+	t->ram = snap_ram_new(t->vm, t->memory, NULL, e);
+	if (!t->ram)
+		return -EIO;
+	rc = t->run->on_loop(t->run->ctx, take_freeze, t, e);
+	return rc ? rc : take_rest(t, e);
+}
+
+int snap_take(struct vm *vm, const char *dir, const struct snap_run *run,
+	      struct snap_result *out, struct err *e)
+{
+	struct take t = {
+		.vm = vm,
+		.run = run,
+		.out = out,
+		.dir = {.fd = -1},
+		.memory = -1,
+		.manifest = json_object(),
+		.disks = json_array(),
+	};
+	int rc = take_all(&t, dir, e);
+
+	snap_ram_free(t.ram);
+	if (t.memory >= 0)
+		close(t.memory);
+	snap_dir_free(&t.dir);
+	buf_free(&t.state);
+	json_decref(t.manifest);
+	json_decref(t.disks);
+	return rc;
+}

@@ -1,0 +1,158 @@
+#!/bin/sh
+# sublet snapshot and restore from outside: a loaded guest goes on through
+# rounds of both, damage and faults are told, nothing half is left. ROUNDS=N
+# for more rounds. Prints "ok NAME" or "not ok NAME" lines.
+set -u
+s=build/sublet
+t=$(mktemp -d)
+rounds=${ROUNDS:-3}
+export SUBLET_RUNTIME_DIR="$t/rt"
+export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$HOME/.cache}"
+finish() {
+	for v in $($s ps 2>/dev/null | awk 'NR > 1 {print $1}'); do
+		$s kill "$v" >/dev/null 2>&1
+	done
+	umount "$t/small" 2>/dev/null
+	rm -rf "$t"
+}
+trap finish EXIT
+
+check() { # NAME CONDITION...: a test(1) expression
+	n=$1
+	shift
+	if [ "$@" ]; then echo "ok $n"; else echo "not ok $n: [ $* ]"; fi
+}
+
+# Waits until file $2 has a line with $1, up to 30 s.
+await() {
+	i=0
+	while ! grep -q "$1" "$2" 2>/dev/null; do
+		i=$((i + 1))
+		[ $i -gt 300 ] && return 1
+		sleep 0.1
+	done
+}
+
+# Fails with one line that has these words.
+refuse() { # NAME WORDS COMMAND...
+	n=$1 words=$2
+	shift 2
+	timeout 60 "$@" >"$t/out" 2>"$t/err" </dev/null
+	rc=$?
+	if [ $rc -ne 0 ] && [ $rc -ne 124 ] && [ "$(wc -l <"$t/err")" -eq 1 ] &&
+		grep -qF -- "$words" "$t/err"; then
+		echo "ok $n"
+	else
+		echo "not ok $n: exit code $rc"
+		cat "$t/out" "$t/err"
+	fi
+}
+
+# Memory with checksums, a clock, a disk that is read back.
+cat >"$t/load" <<'END'
+cd /dev; n=0; d=vda; while true; do
+ dd if=/dev/urandom of=/m bs=64k count=8 2>/dev/null; a=$(md5sum </m);
+ dd if=/m of=$d bs=64k seek=$((n % 20 * 8)) count=8 2>/dev/null; sync;
+ echo 1 >/proc/sys/vm/drop_caches;
+ b=$(dd if=$d bs=64k skip=$((n % 20 * 8)) count=8 2>/dev/null | md5sum);
+ read u x </proc/uptime;
+ [ "$a" = "$b" ] || echo TORN;
+ echo "tick $n $u"; n=$((n + 1)); done
+END
+truncate -s 16M "$t/disk"
+
+$s run tiny --detach --name a --memory 128M --disk "$t/disk,private" \
+	--console "file=$t/log0" >/dev/null || exit 1
+await 'tiny:' "$t/log0"
+(sed 's/^ *//' "$t/load" | tr '\n' ' '; echo; sleep 1) |
+	timeout 20 $s console a >/dev/null 2>&1
+await 'tick 3' "$t/log0"
+check "a loaded guest" -n "$(grep 'tick 3' "$t/log0")"
+
+# ---- rounds ----
+
+now=a n=0
+while [ $n -lt "$rounds" ]; do
+	n=$((n + 1))
+	await 'tick' "$t/log$((n - 1))"
+	$s snapshot $now "$t/s$n" >"$t/out" || break
+	$s kill $now >/dev/null
+	now=r$n
+	$s restore "$t/s$n" --detach --name $now --console "file=$t/log$n" \
+		>/dev/null || break
+	await 'tick [0-9]' "$t/log$n" || break
+done
+check "rounds of snapshot and restore" $n -eq "$rounds"
+await 'tick' "$t/log$n" && sleep 1
+cat "$t"/log[0-9]* >/dev/null
+i=0
+while [ $i -le "$rounds" ]; do cat "$t/log$i"; i=$((i + 1)); done |
+	grep -a -o '^tick [0-9]* [0-9.]*\|^TORN' >"$t/ticks"
+check "nothing torn" -z "$(grep TORN "$t/ticks" | head -1)"
+# What was printed after a snapshot and before the kill comes again.
+check "time and count go on" -z "$(awk '
+	$2 > last + 1 || ($2 == last + 1 && $3 + 0 < clock) {print; exit}
+	{last = $2; clock = $3 + 0}' "$t/ticks")"
+check "the guest did something" "$(wc -l <"$t/ticks")" -ge 5
+
+# ---- going back ----
+
+$s restore "$t/s1" --detach --name back --console "file=$t/logb" >/dev/null
+await 'tick' "$t/logb"
+check "the first snapshot is still good" -n "$(grep tick "$t/logb")"
+$s kill back >/dev/null
+$s snapshot check "$t/s1" >"$t/out" 2>"$t/err"
+check "check says so" -n "$(grep 'are good' "$t/out")"
+check "show tells the machine" -n "$($s snapshot show "$t/s1" | grep '128 MiB')"
+check "show tells registers" -n \
+	"$($s snapshot show "$t/s1" --all | grep '  rip = ')"
+
+# ---- refusals ----
+
+refuse "a folder that is there" "is there already" $s snapshot $now "$t/s1"
+refuse "no snapshot" "no snapshot" $s restore "$t/rt"
+refuse "no folder" "No such file" $s restore "$t/nothing"
+for f in manifest.json state memory memory.sums disk0 disk0.map; do
+	cp -r --sparse=always "$t/s1" "$t/bad"
+	rm "$t/bad/$f"
+	refuse "without $f" "$t/bad" $s snapshot check "$t/bad"
+	cp "$t/s1/$f" "$t/bad/$f"
+	truncate -s -1 "$t/bad/$f"
+	refuse "truncated $f" "$t/bad" $s snapshot check "$t/bad"
+	cp --sparse=always "$t/s1/$f" "$t/bad/$f"
+	# a bit in the middle of what is not a hole
+	python3 - "$t/bad/$f" <<'END'
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+size = os.fstat(fd).st_size
+at = os.lseek(fd, size // 3, os.SEEK_DATA) + 5
+byte = os.pread(fd, 1, at)
+os.pwrite(fd, bytes([byte[0] ^ 4]), at)
+END
+	refuse "damaged $f" "$t/bad" $s snapshot check "$t/bad"
+	rm -r "$t/bad"
+done
+cp -r --sparse=always "$t/s1" "$t/bad"
+sed -i 's/"format": 1/"format": 2/' "$t/bad/manifest.json"
+refuse "a newer version" "newer version" $s restore "$t/bad"
+rm -r "$t/bad"
+printf x | dd of="$t/disk" conv=notrunc 2>/dev/null
+refuse "a disk that was changed" "was changed since" $s restore "$t/s1"
+
+# ---- faults while a snapshot is made ----
+
+mkdir "$t/small"
+if mount -t tmpfs -o size=8M tmpfs "$t/small" 2>/dev/null; then
+	refuse "a full disk" "No space left" $s snapshot $now "$t/small/x"
+	check "nothing is left of it" -z "$(ls "$t/small")"
+fi
+$s snapshot $now "$t/killed" >/dev/null 2>&1 &
+sleep 0.05
+kill -9 "$($s ps | awk -v n=$now '$1 == n {print $4}')"
+wait
+if [ -e "$t/killed" ]; then
+	$s snapshot check "$t/killed" >/dev/null 2>&1
+	check "killed, but whole" $? -eq 0
+else
+	echo "ok killed: there is no snapshot"
+fi
