@@ -1,19 +1,66 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#define _GNU_SOURCE
 #include "base/clock.h"
 
+#include <linux/perf_event.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static u64 tsc_hz;
 static pthread_once_t tsc_once = PTHREAD_ONCE_INIT;
+
+/* What perf's page says of the clock; 0: nothing. */
+static u64 tsc_of_page(const struct perf_event_mmap_page *p)
+{
+	u64 hz;
+
+	if (!p->cap_user_time || !p->time_mult || p->time_shift > 34)
+		return 0;
+	hz = mul_div(1000000000, BIT64(p->time_shift), p->time_mult);
+	return (hz + 500) / 1000 * 1000;
+}
+
+/*
+ * The kernel's own figure, which KVM uses too: perf tells it to user space in
+ * the page of any event. Not where the kernel's clock is not the TSC, or where
+ * users may not use perf.
+ */
+static u64 tsc_of_kernel(void)
+{
+	struct perf_event_attr a = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(a),
+		.config = PERF_COUNT_SW_DUMMY,
+		.disabled = 1,
+		.exclude_kernel = 1,
+		.exclude_hv = 1,
+	};
+	int fd = (int)syscall(SYS_perf_event_open, &a, 0, -1, -1,
+			      PERF_FLAG_FD_CLOEXEC);
+	u64 hz = 0;
+	void *p;
+
+	if (fd < 0)
+		return 0;
+	p = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	if (p != MAP_FAILED) {
+		hz = tsc_of_page(p);
+		munmap(p, PAGE_SIZE);
+	}
+	close(fd);
+	return hz;
+}
 
 /*
  * CPUID's figure is the nominal one and hosts often have none, so the counter
  * is compared with the monotonic clock over 10 ms: good to a few ppm, and the
  * guest disciplines its clock by kvmclock or the timers anyway.
  */
-static void tsc_measure(void)
+static u64 tsc_measure(void)
 {
-	u64 n0, n1, t0, t1;
+	u64 n0, n1, t0, t1, hz;
 
 	n0 = clock_ns();
 	t0 = clock_tsc();
@@ -21,12 +68,19 @@ static void tsc_measure(void)
 		n1 = clock_ns();
 		t1 = clock_tsc();
 	} while (n1 - n0 < 10000000);
-	tsc_hz = mul_div(t1 - t0, 1000000000, n1 - n0);
-	tsc_hz = (tsc_hz + 50000) / 100000 * 100000;
+	hz = mul_div(t1 - t0, 1000000000, n1 - n0);
+	return (hz + 50000) / 100000 * 100000;
+}
+
+static void tsc_find(void)
+{
+	tsc_hz = tsc_of_kernel();
+	if (!tsc_hz)
+		tsc_hz = tsc_measure();
 }
 
 u64 clock_tsc_hz(void)
 {
-	pthread_once(&tsc_once, tsc_measure);
+	pthread_once(&tsc_once, tsc_find);
 	return tsc_hz;
 }

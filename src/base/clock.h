@@ -2,7 +2,7 @@
 /*
  * Host clocks. clock_ns() is CLOCK_MONOTONIC in nanoseconds, clock_real_ns()
  * CLOCK_REALTIME since 1970, clock_tsc() the host's time stamp counter and
- * clock_tsc_hz() its frequency (measured once, or from CPUID leaf 0x15; the
+ * clock_tsc_hz() its frequency (the kernel's figure, or measured once; the
  * first call may take 10 ms). All are safe from any thread.
  */
 #ifndef BASE_CLOCK_H
