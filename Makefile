@@ -36,7 +36,7 @@ SRCS := $(filter-out %_test.c %_fuzz.c src/cli/main.c $(DIFF),\
 	$(wildcard src/*/*.c src/*/*/*.c))
 OBJS := $(SRCS:src/%.c=$(B)/%.o)
 TESTS := $(patsubst src/%.c,$(B)/%,$(wildcard src/*/*_test.c src/*/*/*_test.c))
-SYSTEM_TESTS := $(wildcard test/*.sh)
+SYSTEM_TESTS := $(filter-out test/migrate-engines.sh,$(wildcard test/*.sh))
 
 .PHONY: all setup run test test-unit test-system test-long check bench \
 	install clean guests
