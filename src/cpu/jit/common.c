@@ -144,19 +144,46 @@ static void common_call(struct emit *e, u64 f, u32 a, u32 b)
 			  rm_v(V_GPR(common_volatile[k])));
 }
 
+/* Looks into the second half of the TLB; returns with a hit. */
+static u8 *common_second(struct emit *e, unsigned size_log2, bool write)
+{
+	const s32 half = TLB_SIZE * sizeof(struct tlb_entry);
+	size_t tag = write ? offsetof(struct tlb_entry, tag_write)
+			   : offsetof(struct tlb_entry, tag_read);
+	u8 *miss;
+
+	emit_rr(e, 0x89, false, JIT_S1, JIT_S2);
+	emit_op(e, (struct opc){.code = 0xc1}, 5, rm_reg(JIT_S2)); /* SHR */
+	emit_u8(e, PAGE_SHIFT - 5);
+	emit_alu_imm(e, 4, false, JIT_S2, (TLB_SIZE - 1) << 5);
+	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2, rm_v(V(tlb)));
+	emit_lea(e, JIT_S3, rm_mem(JIT_S1, (1 << size_log2) - 1), true);
+	emit_alu_imm(e, 4, true, JIT_S3, -(s32)PAGE_SIZE);
+	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S3,
+		rm_mem(JIT_S2, half + (s32)tag));
+	miss = emit_jcc(e, 5);
+	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S1,
+		rm_mem(JIT_S2, half + (s32)offsetof(struct tlb_entry, addend)));
+	emit_u8(e, 0xc3);
+	return miss;
+}
+
 /*
  * Called with the linear address in RCX and the instruction's place in the page
- * in R11; returns
- * with a host address in RCX, or leaves.
+ * in R11; returns with a host address in RCX, or leaves.
  */
 static u8 *common_fill(struct emit *e, unsigned size_log2, bool write,
 		       const u8 *exit)
 {
-	u8 *at = e->p, *none;
+	u8 *at = e->p, *none, *miss;
 
 	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2,
 		rm_v(V(code_page)));
 	emit_store(e, JIT_S2, rm_v(V(rip)));
+	miss = common_second(e, size_log2, write);
+	if (e->full)
+		return at;
+	emit_patch32(miss, e->p);
 	common_call(e, (u64)&common_fill_slow, 1u << size_log2,
 		    write ? MMU_WRITE : MMU_READ);
 	none = emit_jcc(e, 4);

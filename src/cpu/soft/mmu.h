@@ -20,10 +20,13 @@ enum mmu_kind { TLB_SUPER, TLB_USER, TLB_SUPER_AC, TLB_KINDS };
 #define MMU_REVOKE 32
 
 struct mmu_tlb {
-	struct tlb_entry e[TLB_SIZE];
-	u64 global[TLB_SIZE / 64];
-	u64 used[TLB_SIZE / 64]; /* filled since last dropped; a bit each */
-	bool made;               /* else all zeros, untouched memory */
+	/* The second half has what was displaced from the first; only who
+	 * misses there looks. */
+	struct tlb_entry e[2 * TLB_SIZE];
+	u64 global[2 * TLB_SIZE / 64];
+	u64 used[2 * TLB_SIZE / 64]; /* filled since last dropped; a bit each */
+	bool second;                 /* there is something in the second half */
+	bool made;                   /* else all zeros, untouched memory */
 };
 
 /* A page table that was reached: lin >> 21 and its host address. */

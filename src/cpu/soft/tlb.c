@@ -72,9 +72,12 @@ static u64 tlb_page(const struct tlb_entry *e)
 	return e->tag_write != TLB_NONE ? e->tag_write : e->tag_exec;
 }
 
+/* Only of the first half, mostly. */
+#define TLB_WORDS(t) (TLB_SIZE / 64 * ((t)->second ? 2 : 1))
+
 /* For each n of an entry of t that was filled since it was last dropped. */
 #define TLB_FOR_USED(t, n)                                                 \
-	for (u64 w_ = 0; w_ < TLB_SIZE / 64; w_++)                         \
+	for (u64 w_ = 0; w_ < TLB_WORDS(t); w_++)                          \
 		for (u64 b_ = (t)->used[w_], n;                            \
 		     b_ && (n = w_ * 64 + (u64)__builtin_ctzll(b_), true); \
 		     b_ &= b_ - 1)
@@ -89,13 +92,14 @@ static void tlb_flush(struct soft_vcpu *v, struct mmu_tlb *t)
 	}
 	memset(t->global, 0, sizeof(t->global));
 	memset(t->used, 0, sizeof(t->used));
+	t->second = false;
 }
 
 static void tlb_flush_nonglobal(struct soft_vcpu *v, struct mmu_tlb *t)
 {
 	struct mem *m = soft_mem(v);
 
-	for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
+	for (unsigned w = 0; w < TLB_WORDS(t); w++) {
 		u64 bits = t->used[w] & ~t->global[w];
 
 		t->used[w] &= ~bits;
@@ -205,6 +209,35 @@ static void tlb_set_flush_nonglobal(struct soft_vcpu *v, struct mmu_set *s)
 	exec_expire(&s->exec);
 }
 
+static bool tlb_bit(const u64 *set, unsigned n)
+{
+	return set[n / 64] >> (n % 64) & 1;
+}
+
+static void tlb_set_bit(u64 *set, unsigned n, bool on)
+{
+	set[n / 64] = (set[n / 64] & ~BIT64(n % 64)) | (u64)on << (n % 64);
+}
+
+/* Makes place for page in slot n: what is there moves to the second half. */
+static void tlb_displace(struct mem *m, struct mmu_tlb *t, unsigned n, u64 page)
+{
+	unsigned n2 = n + TLB_SIZE;
+	bool other = tlb_bit(t->used, n) && tlb_page(&t->e[n]) != page &&
+		     tlb_page(&t->e[n]) != TLB_NONE;
+
+	if (!other)
+		tlb_drop(m, &t->e[n]);
+	if (tlb_bit(t->used, n2) && (other || tlb_page(&t->e[n2]) == page))
+		tlb_drop(m, &t->e[n2]);
+	if (!other)
+		return;
+	t->second = true;
+	t->e[n2] = t->e[n];
+	tlb_set_bit(t->used, n2, true);
+	tlb_set_bit(t->global, n2, tlb_bit(t->global, n));
+}
+
 void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 	      const struct tlb_entry *e, bool global, u64 size)
 {
@@ -212,15 +245,12 @@ void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,
 	struct mmu_tlb *t = &s->tlb[kind];
 	unsigned n = (lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
 
-	tlb_drop(soft_mem(v), &t->e[n]);
+	tlb_displace(soft_mem(v), t, n, lin & ~PAGE_MASK);
 	t->e[n] = *e;
-	t->used[n / 64] |= BIT64(n % 64);
-	if (global) {
-		t->global[n / 64] |= BIT64(n % 64);
+	tlb_set_bit(t->used, n, true);
+	tlb_set_bit(t->global, n, global);
+	if (global)
 		s->low_global |= !(lin >> 63);
-	} else {
-		t->global[n / 64] &= ~BIT64(n % 64);
-	}
 	if (size > 4 * MIB)
 		tlb_filter_add(s->giant, lin >> 30);
 	else if (size > PAGE_SIZE)
@@ -305,14 +335,21 @@ static struct mmu_set *mmu_oldest_set(struct soft_mmu *m)
 	return s;
 }
 
+/*
+ * The second half stays zeros, untouched memory: a tag of 0 is that of the
+ * first page, which only accesses in the first and the last slot can end in.
+ */
 void tlb_make(struct mmu_tlb *t)
 {
+	static const struct tlb_entry none = {
+		.tag_read = TLB_NONE,
+		.tag_write = TLB_NONE,
+		.tag_exec = TLB_NONE,
+	};
+
 	for (unsigned i = 0; i < TLB_SIZE; i++)
-		t->e[i] = (struct tlb_entry){
-			.tag_read = TLB_NONE,
-			.tag_write = TLB_NONE,
-			.tag_exec = TLB_NONE,
-		};
+		t->e[i] = none;
+	t->e[TLB_SIZE] = t->e[2 * TLB_SIZE - 1] = none;
 	t->made = true;
 }
 
@@ -356,6 +393,15 @@ static void tlb_drop_large(struct mem *m, struct mmu_tlb *t, gva_t lin,
 	}
 }
 
+static void tlb_drop_page(struct mem *m, struct mmu_tlb *t, gva_t lin)
+{
+	unsigned n = (lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
+
+	for (unsigned i = 0; i < 2; i++, n += TLB_SIZE)
+		if (tlb_bit(t->used, n))
+			tlb_drop(m, &t->e[n]);
+}
+
 /* Drops lin in one set; a large page was cached in pieces, so all of them. */
 static void tlb_set_invlpg(struct soft_vcpu *v, struct mmu_set *s, gva_t lin)
 {
@@ -374,8 +420,8 @@ static void tlb_set_invlpg(struct soft_vcpu *v, struct mmu_set *s, gva_t lin)
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		if (shift)
 			tlb_drop_large(m, &s->tlb[k], lin, shift);
-		else if (s->tlb[k].made)
-			tlb_drop(m, tlb_slot(s->tlb[k].e, lin));
+		else
+			tlb_drop_page(m, &s->tlb[k], lin);
 }
 
 void mmu_invlpg(struct soft_vcpu *v, gva_t lin)
