@@ -83,7 +83,26 @@ doctor() {
 	$B/sublet doctor
 	$B/sublet doctor | grep -qi kvm
 }
-export -f boot linux nested doctor
+# Disk and network, whose notifications KVM passes on without an exit.
+notify() {
+	test/io/initrd /tmp/io.initrd
+	truncate -s 8M /tmp/disk
+	mkdir /tmp/www
+	head -c 4M /dev/zero >/tmp/www/file
+	busybox httpd -p 127.0.0.1:8000 -h /tmp/www
+	$B/sublet run --engine kvm --memory 256M --disk /tmp/disk \
+		--kernel $LAB_KERNEL/vmlinux --initrd /tmp/io.initrd \
+		--append "console=ttyS0 quiet panic=-1 io.size=8 io.count=100" \
+		--trace exits
+}
+without_exits() {
+	notify >$out.io 2>&1
+	cat $out.io
+	grep -q "^IO done" $out.io && ! grep -q "^IO .*failed" $out.io &&
+		grep "^virtio-blk0 queue 0: [1-9].*wake-ups, 0 exits" $out.io &&
+		grep "^virtio-net0 queue 1: [1-9].*wake-ups, 0 exits" $out.io
+}
+export -f boot linux nested doctor notify without_exits
 export out GUEST_TIMEOUT=40
 EOF
 
@@ -96,6 +115,7 @@ step 120 "guests moved between engines" $B/vm/switch_test
 for n in 1 2 4; do
 	step 90 "Linux with $n vCPUs" bash -c "linux $n"
 done
+step 90 "disk and network notify without exits" bash -c without_exits
 step 120 "a guest's own KVM runs a guest" bash -c nested
 LOAD_INITRD=$tmp/load.initrd timeout 200 test/migrate-engines.sh
 [ $? = 124 ] && echo "not ok live migration between engines: no time"
