@@ -297,6 +297,17 @@ static int opt_trace(struct run_options *o, char *v, struct err *e)
 	return trace_parse(&o->trace, v, e);
 }
 
+static int opt_lockstep(struct run_options *o, char *v, struct err *e)
+{
+	int rc = parse_size(v, &o->vm.lockstep, e);
+
+	return rc ? err_set(e, rc,
+			    "--lockstep: '%s' is no number of instructions "
+			    "(as 50M)",
+			    v)
+		  : 0;
+}
+
 static int opt_trace_file(struct run_options *o, char *v, struct err *e)
 {
 	(void)e;
@@ -350,6 +361,7 @@ static const struct option_row rows[] = {
 	{"--no-reboot", false, opt_no_reboot},
 	{"--nested", false, opt_nested},
 	{"--interpret", false, opt_interp},
+	{"--lockstep", true, opt_lockstep},
 	{"--trace", true, opt_trace},
 	{"--trace-file", true, opt_trace_file},
 	{"--trace-symbols", true, opt_trace_symbols},

@@ -167,6 +167,8 @@ const struct cli_verb cli_run = {
 		"  --debug-exit PORT     a write of v there ends with status "
 		"(v<<1)|1\n"
 		"  --debug-console PORT  bytes written there are printed\n"
+		"  --lockstep N          soft engine: check translated code "
+		"for N instructions\n"
 		"  --trace WHAT[,WHAT]   exits, blocks, code[=ADDRESS|NAME], "
 		"faults, irqs, perfmap:\n"
 		"                        see docs/translator.md\n"

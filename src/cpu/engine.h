@@ -57,6 +57,9 @@ struct engine_config {
 	 * the size of its code cache for each vCPU, 0: the default. */
 	const struct soft_translator *translator;
 	u64 code_cache;
+	/* Soft engine: check translated code against the interpreter for so
+	 * many instructions; one vCPU. 0: do not. */
+	u64 lockstep;
 	/* Soft engine: what is traced; NULL: nothing. The caller's. */
 	const struct trace *trace;
 	/* KVM: a ring of dirty pages for each vCPU, where there is one; costs

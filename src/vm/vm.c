@@ -165,10 +165,12 @@ static int vm_make_engine(struct vm *vm, struct err *e)
 		.nested = vm->config.nested,
 		.translator = vm->config.interp_only ? NULL : &jit_translator,
 		.trace = vm->config.trace,
+		.lockstep = vm->config.lockstep,
 	};
 	const struct engine_class *c;
 
-	c = engine_find(vm->config.engine, &vm->why, e);
+	c = engine_find(vm->config.lockstep ? "soft" : vm->config.engine,
+			&vm->why, e);
 	if (!c)
 		return -ENODEV;
 	if (vm->config.incoming && ec.cpuid &&

@@ -46,6 +46,7 @@ struct vm_config {
 	bool interp_only;
 	struct sched_config sched; /* its name: vm_new() sets it */
 	const struct trace *trace; /* NULL: none */
+	u64 lockstep; /* instructions of which translated code is checked */
 	struct boot_config boot;
 	struct vm_disk disks[VM_DISKS];
 	unsigned ndisks;

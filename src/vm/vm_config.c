@@ -44,5 +44,10 @@ int vm_config_check(const struct vm_config *c, struct err *e)
 	if (c->nforwards && c->net == VM_NET_NONE)
 		return err_set(e, -EINVAL,
 			       "ports cannot be forwarded without a network");
+	if (c->lockstep &&
+	    (c->cpus != 1 || c->interp_only || !strcmp(c->engine, "kvm")))
+		return err_set(e, -EINVAL,
+			       "lock step needs one CPU, the soft engine and "
+			       "its translator");
 	return vm_check_disks(c, e);
 }

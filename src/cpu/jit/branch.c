@@ -46,10 +46,31 @@ static bool branch_vec_dirty(const struct tr *t)
 	return t->vec.dirty_low | t->vec.dirty_full;
 }
 
+/* Lock step: so many polls, and the code is left. Flags stay. */
+static void branch_poll_budget(struct tr *t, s64 off, u16 live)
+{
+	struct rm budget = rm_v(V(jit_budget));
+	u8 *out, *on;
+
+	emit_op(&t->e, (struct opc){.code = 0x8b}, JIT_S1, budget);
+	emit_lea(&t->e, JIT_S1, rm_mem(JIT_S1, -1), false);
+	emit_op(&t->e, (struct opc){.code = 0x89}, JIT_S1, budget);
+	out = emit_jecxz(&t->e);
+	on = emit_jmp(&t->e);
+	emit_patch8(&t->e, out, t->e.p);
+	tr_way(t, emit_jmp(&t->e), WAY_POLL, off, live);
+	if (!t->e.full)
+		emit_patch32(on, t->e.p);
+}
+
 void tr_poll(struct tr *t, s64 off, u16 live)
 {
 	u8 *over;
 
+	if (t->j->lock) {
+		branch_poll_budget(t, off, live);
+		return;
+	}
 	emit_op(&t->e, (struct opc){.code = 0x8b}, JIT_S1, rm_v(V(attention)));
 	over = emit_jecxz(&t->e);
 	tr_way(t, emit_jmp(&t->e), WAY_POLL, off, live);

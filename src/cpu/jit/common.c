@@ -201,6 +201,8 @@ static u64 common_window_fill(struct soft_vcpu *v, u64 lin)
 {
 	if (!lin_canonical(lin))
 		return 0;
+	if (unlikely(v->undo))
+		return mmu_note_page(v, lin);
 	mmu_refill(v, lin);
 	return tlb_hit(tlb_slot(v->tlb, lin)->tag_write, lin, 1);
 }

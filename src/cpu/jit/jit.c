@@ -12,6 +12,8 @@
 #include <sys/auxv.h>
 
 #include "base/clock.h"
+#include "cpu/jit/lockstep.h"
+#include "cpu/jit/show.h"
 #include "cpu/jit/translate.h"
 #include "cpu/soft/access.h"
 #include "cpu/soft/code.h"
@@ -255,7 +257,7 @@ static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, bool plain)
 	if (j->u.crosses)
 		jit_make_second(v, t, mem_page(soft_mem(v), p->next));
 	if (trace_on(soft_trace(v), JIT_TRACES))
-		jit_show(v, t, clock_ns() - begin);
+		jit_show(v, soft_trace(v), t, clock_ns() - begin);
 	return true;
 }
 
@@ -352,25 +354,55 @@ static struct jit_unit *jit_linked(struct soft_vcpu *v)
 	return NULL;
 }
 
+enum jit_exit jit_go(struct soft_vcpu *v, const void *code)
+{
+	const void *p = codebuf_exec(&v->jit->buf, v->jit->enter);
+	enum jit_exit (*enter)(struct soft_vcpu *, const void *);
+
+	memcpy(&enter, &p, sizeof(enter));
+	return enter(v, code);
+}
+
+/* As long as asked for; then everything is translated anew. */
+static void jit_end_lockstep(struct soft_vcpu *v)
+{
+	struct jit *j = v->jit;
+
+	fprintf(soft_trace(v) ? trace_file(soft_trace(v)) : stderr,
+		"lock step: %lu instructions, %lu runs of translated code "
+		"compared, no difference\n",
+		v->insns, j->lock->checks);
+	lockstep_free(v, j->lock);
+	j->lock = NULL;
+	j->u.twice = false;
+	v->heat = JIT_HEAT;
+	jit_flush(v);
+}
+
 static enum soft_jit_result jit_run(struct soft_vcpu *v)
 {
 	struct jit *j = v->jit;
-	struct jit_unit *t = jit_lookup(v);
-	enum jit_exit (*enter)(struct soft_vcpu *, const void *);
-	const void *code = codebuf_exec(&j->buf, j->enter);
+	struct jit_unit *t;
 	enum jit_exit why;
 	bool attention;
 	u64 page;
 
+	if (unlikely(j->lock) && v->insns >= j->lock->until)
+		jit_end_lockstep(v);
+	t = jit_lookup(v);
 	if (!t) {
 		v->jit_left = j->left[JIT_EXIT_NONE];
 		return JIT_NONE;
 	}
-	memcpy(&enter, &code, sizeof(enter));
 	asm volatile("wrgsbase %0" : : "r"(v));
 	v->jit_no_simd = jit_no_simd(v);
 	do {
-		why = enter(v, codebuf_exec(&j->buf, t->entry_fl));
+		const void *code = codebuf_exec(&j->buf, t->entry_fl);
+
+		if (unlikely(j->lock))
+			why = lockstep_run(v, j->lock, code);
+		else
+			why = jit_go(v, code);
 		if (v->jit_fault) {
 			v->jit_fault = false;
 			soft_deliver_exception(v);
@@ -379,7 +411,7 @@ static enum soft_jit_result jit_run(struct soft_vcpu *v)
 		attention = __atomic_load_n(&v->attention, __ATOMIC_RELAXED);
 		jit_count(v, why, attention);
 		if (why >= JIT_EXIT_INTERP)
-			return JIT_INTERP;
+			return v->stop ? JIT_RAN : JIT_INTERP;
 		if (attention || v->stop)
 			break;
 		page = v->code_page;
@@ -418,12 +450,27 @@ static void jit_fini(struct soft_vcpu *v)
 
 	if (!j)
 		return;
+	if (j->lock)
+		lockstep_free(v, j->lock);
 	codebuf_fini(&j->buf);
 	free(j->unit);
 	free(j->link);
 	free(j->tr);
 	free(j);
 	v->jit = NULL;
+}
+
+/* Nearly everything is to be translated. */
+static int jit_begin_lockstep(struct soft_vcpu *v, struct err *e)
+{
+	v->jit->lock = lockstep_new(v, v->vcpu.engine->config.lockstep);
+	if (!v->jit->lock) {
+		jit_fini(v);
+		return err_set(e, -ENOMEM, "no memory for lock step");
+	}
+	v->jit->u.twice = true;
+	v->heat = 2;
+	return 0;
 }
 
 static int jit_init(struct soft_vcpu *v, u64 cache, struct err *e)
@@ -454,7 +501,7 @@ static int jit_init(struct soft_vcpu *v, u64 cache, struct err *e)
 	v->jit_map = j->map;
 	v->heat = JIT_HEAT;
 	v->jit_ops = &jit_ops;
-	return 0;
+	return v->vcpu.engine->config.lockstep ? jit_begin_lockstep(v, e) : 0;
 }
 
 const struct soft_translator jit_translator = {

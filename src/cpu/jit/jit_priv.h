@@ -124,6 +124,7 @@ struct jit {
 	struct unit u; /* under translation */
 	struct tr *tr;
 	bool changed; /* units were dropped since this was last cleared */
+	struct lockstep *lock; /* NULL: not in lock step */
 	/* Instructions left to the interpreter; any thread reads */
 	u64 left[JIT_EXITS][X86_OPS];
 	bool has[FEATURES]; /* of the host's CPU */
@@ -137,8 +138,8 @@ void jit_count(struct soft_vcpu *v, enum jit_exit why, bool attention);
 unsigned jit_left(const struct soft_vcpu *v, struct vcpu_left *out,
 		  unsigned max);
 
-/* show.c: the unit just made, which took ns, for traces. */
-void jit_show(const struct soft_vcpu *v, const struct jit_unit *t, u64 ns);
+/* Runs generated code from there on; GS base is the vCPU. */
+enum jit_exit jit_go(struct soft_vcpu *v, const void *code);
 
 /* common.c: the code that all units share. */
 bool jit_common(struct soft_vcpu *v, struct jit *j);

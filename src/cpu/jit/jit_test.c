@@ -5,15 +5,18 @@
  * row elsewhere; here it is control flow, flags across blocks, memory, faults
  * and code that changes.
  */
+#define _GNU_SOURCE
 #include "cpu/soft/rig_test.h"
 
 #include "cpu/jit/jit.h"
+#include "cpu/jit/lockstep.h"
 
 #define CODE_AT 0x20000
 
-static struct rig *rig_make(bool jit)
+static struct rig *rig_make(bool jit, bool lockstep)
 {
-	struct engine_config c = {.ops = &rig_ops, .cpus = 1};
+	struct engine_config c = {
+		.ops = &rig_ops, .cpus = 1, .lockstep = lockstep ? ~0u : 0};
 	struct rig *r = calloc(1, sizeof(*r));
 	struct err e = {""};
 
@@ -66,15 +69,18 @@ static void rig_long(struct rig *r)
 		rig_put(r, RIG_DATA + i, 0x9e3779b97f4a7c15ull * (i + 1));
 }
 
-/* Runs the code on both and compares all registers and the data page. */
+/*
+ * Runs the code on both, on the translator in lock step too, and compares all
+ * registers and the data page.
+ */
 static void same(const u8 *code, const u8 *end)
 {
-	struct rig *r[2];
+	struct rig *r[3];
 	char line[512];
-	u8 data[2][0x2000];
+	u8 data[3][0x2000];
 
-	for (unsigned k = 0; k < 2; k++) {
-		r[k] = rig_make(k);
+	for (unsigned k = 0; k < 3; k++) {
+		r[k] = rig_make(k > 0, k > 1);
 		rig_long(r[k]);
 		rig_code(r[k], CODE_AT, code, end);
 		assert_int_equal(rig_run(r[k]), VCPU_EXIT_KICKED);
@@ -83,15 +89,54 @@ static void same(const u8 *code, const u8 *end)
 	}
 	jit_report(r[1]->v, line, sizeof(line));
 	print_message("%s\n", line);
-	for (unsigned i = 0; i < 16; i++)
-		assert_int_equal(r[0]->s.gpr[i], r[1]->s.gpr[i]);
-	assert_int_equal(r[0]->s.rip, r[1]->s.rip);
-	assert_memory_equal(r[0]->s.xsave, r[1]->s.xsave, XSAVE_AREA_SIZE);
-	assert_memory_equal(data[0], data[1], sizeof(data[0]));
-	rig_unmake(r[0]);
-	rig_unmake(r[1]);
+	if (r[1]->v->jit->nunits)
+		assert_true(r[2]->v->jit->lock->checks > 0);
+	for (unsigned k = 1; k < 3; k++) {
+		for (unsigned i = 0; i < 16; i++)
+			assert_int_equal(r[0]->s.gpr[i], r[k]->s.gpr[i]);
+		assert_int_equal(r[0]->s.rip, r[k]->s.rip);
+		assert_memory_equal(r[0]->s.xsave, r[k]->s.xsave,
+				    XSAVE_AREA_SIZE);
+		assert_memory_equal(data[0], data[k], sizeof(data[0]));
+	}
+	for (unsigned k = 0; k < 3; k++)
+		rig_unmake(r[k]);
 }
 #define SAME(code) same(code, code##_end)
+
+CODE(sums, 64,
+     "1: mov $1000, %ecx\n"
+     "2: add %rcx, %rax\n lea (%rax,%rax,2), %rdx\n"
+     "push %rdx\n pop %rsi\n dec %ecx\n jnz 2b\n out %al, $0xf4\n"
+     "jmp 1b\n");
+
+/* The generated code is damaged: add rax, rcx becomes sub. */
+static void test_lockstep_finds(void **state)
+{
+	static const u8 add[] = {0x4c, 0x01, 0xf8}; /* rcx is in r15 */
+	struct trace quiet = {.path = "/dev/null"};
+	struct rig *r = rig_make(true, true);
+	const struct codebuf *b;
+	struct err e;
+	u8 *at;
+
+	(void)state;
+	assert_int_equal(trace_open(&quiet, &e), 0);
+	r->g->config.trace = &quiet;
+	rig_long(r);
+	rig_code(r, CODE_AT, sums, sums_end);
+	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
+	b = &r->v->jit->buf;
+	assert_non_null(memmem(b->write, b->used, add, sizeof(add)));
+	while ((at = memmem(b->write, b->used, add, sizeof(add))))
+		at[1] = 0x29;
+	codebuf_serialize();
+	assert_int_equal(soft_engine.vcpu_run(r->vc), VCPU_EXIT_ERROR);
+	assert_non_null(strstr(r->vc->report, "lock step: translated code"));
+	assert_non_null(strstr(r->vc->report, "registers differ"));
+	rig_unmake(r);
+	trace_close(&quiet);
+}
 
 CODE(loop_sum, 64,
      "mov $100000, %ecx\n xor %eax, %eax\n"
@@ -383,6 +428,7 @@ static void test_aliased(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lockstep_finds),
 		cmocka_unit_test(test_loop),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_calls),

@@ -4,6 +4,8 @@
  * host code made of each, an entry for perf. Both sides are written by
  * insn_format(): host code is of the same instruction set.
  */
+#include "cpu/jit/show.h"
+
 #include <string.h>
 
 #include "cpu/jit/translate.h"
@@ -35,15 +37,24 @@ static const char *show_field(u32 off)
 	return NULL;
 }
 
+const char *jit_exit_name(enum jit_exit why)
+{
+	static const char *const names[JIT_EXITS] = {
+		[JIT_EXIT_POLL] = "poll",     [JIT_EXIT_INDIRECT] = "indirect",
+		[JIT_EXIT_LINK] = "link",     [JIT_EXIT_OP] = "op",
+		[JIT_EXIT_ACCESS] = "access", [JIT_EXIT_VALUE] = "value",
+		[JIT_EXIT_SIMD] = "simd",     [JIT_EXIT_ADDRESS] = "address",
+		[JIT_EXIT_NONE] = "none",     [JIT_EXIT_FAULT] = "fault",
+	};
+
+	return why < JIT_EXITS && names[why] ? names[why] : "?";
+}
+
 static const char *show_common(const struct jit *j, const u8 *to)
 {
-	static const char *const out[JIT_EXITS] = {"poll", "indirect", "link",
-						   "op",   "access",   "value",
-						   "simd", "address",  "none"};
-
 	for (unsigned k = 0; k < JIT_EXITS; k++)
 		if (to == j->out[k])
-			return out[k];
+			return jit_exit_name(k);
 	for (unsigned s = 0; s < JIT_FILL_SIZES; s++)
 		if (to == j->fill[0][s] || to == j->fill[1][s])
 			return to == j->fill[0][s] ? "fill read" : "fill write";
@@ -62,7 +73,8 @@ static const char *show_note(const struct jit *j, const struct insn *i,
 }
 
 /* Host code [from, to) of the writable view. */
-static void show_host(const struct soft_vcpu *v, const u8 *from, const u8 *to)
+static void show_host(const struct soft_vcpu *v, const struct trace *tr,
+		      const u8 *from, const u8 *to)
 {
 	const struct codebuf *b = &v->jit->buf;
 	struct insn i;
@@ -79,7 +91,7 @@ static void show_host(const struct soft_vcpu *v, const u8 *from, const u8 *to)
 		n = i.len;
 		insn_format(&i, rip, text, sizeof(text));
 		note = show_note(v->jit, &i, from);
-		trace_line(soft_trace(v), "\t\t%016lx  %s%s%s", rip, text,
+		trace_line(tr, "\t\t%016lx  %s%s%s", rip, text,
 			   note ? "\t; " : "", note ? note : "");
 	}
 }
@@ -90,7 +102,8 @@ static const u8 *show_end(const struct unit *u, unsigned k, const u8 *end)
 	return k + 1 < u->n && u->in[k + 1].code ? u->in[k + 1].code : end;
 }
 
-static void show_code(const struct soft_vcpu *v, const struct jit_unit *t)
+static void show_code(const struct soft_vcpu *v, const struct trace *tr,
+		      const struct jit_unit *t)
 {
 	const struct unit *u = &v->jit->u;
 	const u8 *end = v->jit->buf.write + v->jit->buf.used;
@@ -98,19 +111,18 @@ static void show_code(const struct soft_vcpu *v, const struct jit_unit *t)
 	u64 page = v->rip & ~(u64)PAGE_MASK;
 	char at[128], text[96];
 
-	show_host(v, t->entry_fl, u->in[0].code);
+	show_host(v, tr, t->entry_fl, u->in[0].code);
 	for (unsigned k = 0; k < u->n; k++) {
 		const struct unit_insn *x = &u->in[k];
 
 		insn_format(&x->i, page + x->off, text, sizeof(text));
-		trace_line(soft_trace(v), "\t%s  %s%s",
-			   trace_name(soft_trace(v), page + x->off, at,
-				      sizeof(at)),
-			   text, x->label ? "\t; branched to" : "");
-		show_host(v, x->code, show_end(u, k, tail));
+		trace_line(tr, "\t%s  %s%s",
+			   trace_name(tr, page + x->off, at, sizeof(at)), text,
+			   x->label ? "\t; branched to" : "");
+		show_host(v, tr, x->code, show_end(u, k, tail));
 	}
-	trace_line(soft_trace(v), "\tout of line");
-	show_host(v, tail, end);
+	trace_line(tr, "\tout of line");
+	show_host(v, tr, tail, end);
 }
 
 static bool show_wanted(const struct trace *tr, u64 rip, unsigned len)
@@ -119,9 +131,9 @@ static bool show_wanted(const struct trace *tr, u64 rip, unsigned len)
 	       rip + len > tr->code_from;
 }
 
-void jit_show(const struct soft_vcpu *v, const struct jit_unit *t, u64 ns)
+void jit_show(const struct soft_vcpu *v, const struct trace *tr,
+	      const struct jit_unit *t, u64 ns)
 {
-	const struct trace *tr = soft_trace(v);
 	const struct unit *u = &v->jit->u;
 	size_t size =
 		(size_t)(v->jit->buf.write + v->jit->buf.used - t->entry_fl);
@@ -136,7 +148,7 @@ void jit_show(const struct soft_vcpu *v, const struct jit_unit *t, u64 ns)
 			   v->vcpu.id, at, t->page, u->n, u->len,
 			   codebuf_exec(&v->jit->buf, t->entry_fl), size, ns);
 	if (code)
-		show_code(v, t);
+		show_code(v, tr, t);
 	if (tr->perfmap) {
 		const char *name = strchr(at, ' ');
 

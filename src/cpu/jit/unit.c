@@ -37,13 +37,31 @@ static void unit_flags(struct unit_insn *x)
 		x->read = RFLAGS_ARITH;
 }
 
-/* x->bytes has n of them. */
-static bool unit_decode_bytes(struct unit_insn *x, u32 off, unsigned n)
+/* What lock step cannot take back, or what would be another thing then. */
+static bool unit_only_once(const struct insn *i)
+{
+	u32 attr = op_rows[i->row].attr;
+
+	switch (i->op) {
+	case OP_CLI:
+	case OP_PUSHF:
+	case OP_SWAPGS:
+	case OP_MOV_FROM_CR: return false;
+	default:
+		if (attr & OPA_STRING && i->prefix & (PFX_REP | PFX_REPNE))
+			return true; /* of any length */
+		return attr & (OPA_SYSTEM | OPA_NONDET);
+	}
+}
+
+bool unit_look(const struct unit *u, struct unit_insn *x, u32 off, unsigned n)
 {
 	x->off = off;
 	if (insn_decode(&x->i, x->bytes, n, DECODE_64) != DECODE_OK)
 		return false;
 	x->kind = plan_insn(&x->i);
+	if (u->twice && unit_only_once(&x->i))
+		x->kind = UNIT_INTERP;
 	x->label = x->loop = x->window = x->window_mem = false;
 	x->target = -1;
 	x->code = NULL;
@@ -51,12 +69,13 @@ static bool unit_decode_bytes(struct unit_insn *x, u32 off, unsigned n)
 	return true;
 }
 
-static bool unit_decode(struct unit_insn *x, u32 off, const u8 *page)
+static bool unit_decode(const struct unit *u, struct unit_insn *x, u32 off,
+			const u8 *page)
 {
 	unsigned n = MIN(15u, PAGE_SIZE - off);
 
 	memcpy(x->bytes, page + off, n);
-	return unit_decode_bytes(x, off, n);
+	return unit_look(u, x, off, n);
 }
 
 /* The code is right only as long as these bytes stay as they are. */
@@ -78,7 +97,8 @@ static u16 unit_live_at(struct unit *u, s64 off)
 	for (int n = 0; n < LOOK_AHEAD; n++) {
 		struct unit_insn x;
 
-		if (!unit_in_page(off) || !unit_decode(&x, (u32)off, u->page))
+		if (!unit_in_page(off) ||
+		    !unit_decode(u, &x, (u32)off, u->page))
 			break;
 		unit_depends(u, x.off, x.i.len);
 		live |= x.read & ~killed;
@@ -201,7 +221,7 @@ static void unit_read_crossing(struct unit *u, const u8 *next)
 		return;
 	memcpy(x->bytes, u->page + u->off, n);
 	memcpy(x->bytes + n, next, sizeof(x->bytes) - n);
-	if (!unit_decode_bytes(x, u->off, sizeof(x->bytes)) || x->i.len <= n)
+	if (!unit_look(u, x, u->off, sizeof(x->bytes)) || x->i.len <= n)
 		return;
 	unit_depends(u, u->off, n);
 	u->crosses = true;
@@ -220,7 +240,7 @@ bool unit_read(struct unit *u, u32 off, const u8 *page, const u8 *next)
 		struct unit_insn *x = &u->in[u->n];
 
 		if (!unit_in_page(off + u->len) ||
-		    !unit_decode(x, off + u->len, page))
+		    !unit_decode(u, x, off + u->len, page))
 			break;
 		unit_depends(u, x->off, x->i.len);
 		if (unit_add(u))

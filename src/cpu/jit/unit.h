@@ -64,6 +64,7 @@ struct unit {
 	const u8 *page;  /* host address of its page */
 	unsigned n, len; /* instructions, bytes */
 	bool simd, avx;  /* has vector instructions */
+	bool twice;      /* nothing that cannot be run twice (lockstep.h) */
 	bool crosses;    /* is one instruction that ends in the next page */
 	u16 live_out;    /* flags live where it falls off the end */
 	u64 granules;    /* 64-byte pieces of the page it depends on */
@@ -84,6 +85,10 @@ static inline bool unit_near_end(s64 off)
  * instruction crosses). False: not even one instruction.
  */
 bool unit_read(struct unit *u, u32 off, const u8 *page, const u8 *next);
+
+/* Decodes the one instruction at off, whose first n bytes are in x->bytes, as
+ * a unit of this kind would have it. */
+bool unit_look(const struct unit *u, struct unit_insn *x, u32 off, unsigned n);
 
 /* Where a direct branch goes, relative to the beginning of its page. */
 static inline s64 unit_target(const struct unit_insn *x)

@@ -8,6 +8,7 @@
 
 #include "cpu/soft/exclusive.h"
 #include "cpu/soft/mmu.h"
+#include "cpu/soft/undo.h"
 #include "mem/mem.h"
 
 /* Up to two pages that one access touches. */
@@ -43,6 +44,13 @@ void mmu_phys_st(struct soft_vcpu *v, gpa_t gpa, unsigned size, u64 val)
 		c->ops->mmio_write(c->machine, gpa, val, size);
 	else if (size == 4 && !(gpa & 3))
 		lapic_write(v->vcpu.lapic, (u32)(gpa & PAGE_MASK), (u32)val);
+}
+
+/* RAM is about to be written. */
+static inline void mmu_note(struct soft_vcpu *v, void *host, u64 n)
+{
+	if (unlikely(v->undo))
+		undo_note(v->undo, host, n);
 }
 
 /* Physical accesses have power-of-two sizes and natural alignment or less. */
@@ -142,6 +150,7 @@ static void mmu_page_write(struct soft_vcpu *v, const struct mmu_page *p,
 		mmu_phys_write(v, p->gpa + off, buf, n);
 		return;
 	}
+	mmu_note(v, p->host + off, n);
 	memcpy(p->host + off, buf, n);
 	if (p->code)
 		soft_code_written(v, p->gpa + off, n);
@@ -171,6 +180,7 @@ void mmu_st(struct soft_vcpu *v, gva_t lin, unsigned size, u64 val, bool sys)
 	if (!sys)
 		mmu_watch(v, lin, size, true);
 	if (likely(s.page[0].host && !s.page[0].readonly && !s.n[1])) {
+		mmu_note(v, s.page[0].host + s.off, size);
 		host_st(s.page[0].host + s.off, size, val);
 		if (s.page[0].code)
 			soft_code_written(v, s.page[0].gpa + s.off, size);
@@ -255,6 +265,12 @@ void *mmu_host_or_fault(struct soft_vcpu *v, gva_t lin, u64 n,
 		*faults = true;
 		return NULL;
 	}
+	if (unlikely(v->undo) && access == MMU_WRITE) {
+		if (!page.host || !page.writable)
+			return NULL;
+		mmu_note(v, page.host + (lin & PAGE_MASK), n);
+		return page.host + (lin & PAGE_MASK);
+	}
 	/* Only where a tag stands now may the page be touched directly. */
 	tag = access == MMU_WRITE  ? t->tag_write
 	      : access == MMU_READ ? t->tag_read
@@ -268,6 +284,28 @@ void *mmu_host(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access)
 	u32 error;
 
 	return mmu_host_or_fault(v, lin, n, access, &faults, &error);
+}
+
+bool mmu_note_page(struct soft_vcpu *v, gva_t lin)
+{
+	struct soft_undo *u = v->undo;
+	struct tlb_entry *t = tlb_slot(v->tlb, lin);
+	gva_t page = lin & ~PAGE_MASK;
+
+	if (u->tags == UNDO_TAGS || !mmu_host(v, page, PAGE_SIZE, MMU_WRITE))
+		return false;
+	t->tag_write = page;
+	u->tag[u->tags++] = t;
+	return true;
+}
+
+void mmu_noted_pages_done(struct soft_vcpu *v)
+{
+	struct soft_undo *u = v->undo;
+
+	while (u->tags)
+		u->tag[--u->tags]->tag_write = TLB_NONE;
+	tlb_window_drop(v);
 }
 
 void soft_probe(struct soft_vcpu *v, gva_t lin, u64 n, enum mmu_access access)
@@ -289,8 +327,10 @@ void *mmu_atomic_begin(struct soft_vcpu *v, gva_t lin, unsigned n)
 
 	mmu_span(v, lin, n, MMU_WRITE, false, &s);
 	mmu_watch(v, lin, n, true);
-	if (s.page[0].host && !s.page[0].readonly && access_in_line(lin, n))
+	if (s.page[0].host && !s.page[0].readonly && access_in_line(lin, n)) {
+		mmu_note(v, s.page[0].host + s.off, n);
 		return s.page[0].host + s.off;
+	}
 	soft_exclusive_begin(v);
 	mmu_page_read(v, &s.page[0], s.off, buf, s.n[0]);
 	if (s.n[1])

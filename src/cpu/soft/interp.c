@@ -50,6 +50,17 @@ static void interp_step(struct soft_vcpu *v)
 	soft_step_end(v, begin);
 }
 
+unsigned soft_step_plain(struct soft_vcpu *v)
+{
+	struct soft_block *b = code_lookup(v, true);
+	unsigned row = b->insn->row;
+
+	soft_attention(v, ATTN_MODE);
+	interp_block(v, b);
+	interp_clear(v, ATTN_MODE);
+	return row;
+}
+
 /* A fault in the middle of a block: those from there on did not run. */
 static void interp_faulted(struct soft_vcpu *v)
 {

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "cpu/soft/access.h"
+#include "cpu/soft/undo.h"
 #include "mem/mem.h"
 
 #define PDPTE_RSVD (BIT64(1) | BIT64(2) | 0x1e0)
@@ -290,6 +291,8 @@ static bool mmu_set_bits(struct soft_vcpu *v, struct mmu_step *s, u64 want,
 	if (!ok)
 		return false;
 	s->val |= want;
+	if (unlikely(v->undo) && undo_has(v->undo, s->p))
+		v->undo->walked = true;
 	mem_written(soft_mem(v), s->gpa, wide ? 8 : 4);
 	return true;
 }
@@ -469,6 +472,9 @@ static inline void mmu_install(struct soft_vcpu *v, gva_t lin,
 			 mmu_permitted(v, w, MMU_WRITE, kind))
 			e.tag_write = base;
 	}
+	page->writable = e.tag_write != TLB_NONE;
+	if (unlikely(v->undo))
+		e.tag_write = TLB_NONE;
 	if (access == MMU_WRITE)
 		mmu_mark_dirty(soft_mem(v), page->host);
 	tlb_fill(v, kind, lin, &e, global, w->size);

@@ -88,6 +88,7 @@ struct mmu_page {
 	gpa_t gpa; /* of the page's first byte */
 	u8 *host;  /* NULL: not RAM */
 	bool code, readonly;
+	bool writable; /* directly, without looking */
 };
 
 int mmu_init(struct soft_vcpu *v, struct err *e);
@@ -129,6 +130,13 @@ void mmu_invpcid_single(struct soft_vcpu *v, u16 pcid);
 void mmu_revoke_post(struct soft_vcpu *w, const u8 *host);
 void mmu_revoke_wait(struct soft_vcpu *self, struct soft_vcpu *w);
 bool mmu_revoking(const struct soft_vcpu *w); /* asked, not yet answered */
+
+/*
+ * While stores are noted (v->undo): notes the whole page of lin and gives it a
+ * write tag; false: it cannot have one. Then takes these tags away.
+ */
+bool mmu_note_page(struct soft_vcpu *v, gva_t lin);
+void mmu_noted_pages_done(struct soft_vcpu *v);
 
 /* TLB internals (tlb.c) for mmu.c and revoke.c */
 void tlb_fill(struct soft_vcpu *v, enum mmu_kind kind, gva_t lin,

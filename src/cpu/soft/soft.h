@@ -161,6 +161,8 @@ struct soft_vcpu {
 	bool jit_fault;  /* an access of generated code faults: fault_* */
 	bool jit_inside; /* generated code runs, with the guest's MXCSR */
 	u32 heat;        /* entries of a block until it is translated */
+	u32 jit_budget;  /* lock step: polls until generated code is left */
+	struct soft_undo *undo; /* NULL: stores are not noted */
 	u64 *jit_left;   /* by op; where the next JIT_INTERP is counted */
 	struct jit *jit; /* NULL: interpreter only */
 	const struct soft_jit_ops *jit_ops;
@@ -226,6 +228,13 @@ void soft_update_mode(struct soft_vcpu *v);
  * vcpu_run() does once the vCPU is to run is interp.c's soft_run().
  */
 enum vcpu_exit soft_run(struct soft_vcpu *v);
+
+/*
+ * Exactly one instruction at v->rip, by the interpreter; of a REP perhaps only
+ * a part, v->rip is the same again then. No breakpoints, no stepping. Returns
+ * its row of the opcode table. May leave by soft_fault().
+ */
+unsigned soft_step_plain(struct soft_vcpu *v);
 
 /*
  * Decoded code (code.c). Owner's thread.
