@@ -317,6 +317,47 @@ def test_dry_run(m):
     t.end()
 
 
+def certificates(name):
+    """An authority and a certificate it signed; their options."""
+    def openssl(*args):
+        subprocess.run(["openssl", *args], check=True, capture_output=True)
+    base = "%s/%s" % (tmp, name)
+    for what in ("ca", "cert"):
+        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out",
+                base + ".%s.key" % what)
+    openssl("req", "-x509", "-new", "-key", base + ".ca.key", "-subj",
+            "/CN=%s authority" % name, "-days", "2", "-out", base + ".ca")
+    openssl("req", "-new", "-key", base + ".cert.key", "-subj", "/CN=" + name,
+            "-out", base + ".req")
+    openssl("x509", "-req", "-in", base + ".req", "-CA", base + ".ca",
+            "-CAkey", base + ".ca.key", "-CAcreateserial", "-days", "2",
+            "-out", base + ".cert")
+    return ["--tls-cert", base + ".cert", "--tls-key", base + ".cert.key",
+            "--tls-ca", base + ".ca"]
+
+
+def test_tls(m):
+    """Only between holders of certificates of the same authority."""
+    if not shutil.which("openssl"):
+        print("skip tls: no openssl")
+        return m
+    good, bad = certificates("good"), certificates("bad")
+    place = tcp_place()
+    t = receive(place, *good)
+    stays(m, migrate(m, place, *bad), "certificate")
+    stays(m, migrate(m, place), "gone away")
+    t.says("refused: TLS")
+    p = migrate(m, place, "--streams", "3", *good)
+    out = p.communicate(timeout=60)[0]
+    check(p.returncode == 0 and m.gone() == 0, "migrate: " + out)
+    t.runs()
+    stays(t, migrate(t, "tcp:192.0.2.1:99"), "--insecure")
+    r = subprocess.run([SUBLET, "receive", "tcp:0.0.0.0:99"], text=True,
+                       capture_output=True)
+    check(r.returncode == 125 and "--insecure" in r.stderr, r.stderr)
+    return t
+
+
 def test_goals(m):
     """It says why it cannot be, and what would help."""
     t = receive("unix:%s/goals" % tmp)
@@ -496,7 +537,7 @@ def short():
     tests = [test_moves, test_source_killed, test_post_copy_resumed,
              test_cancel, test_target_killed, test_target_stalls,
              test_stream_killed, test_refused, test_goals, test_dry_run,
-             test_nonsense]
+             test_nonsense, test_tls]
     only = os.environ.get("ONLY")
     for test in tests:
         if only and only not in test.__name__:
