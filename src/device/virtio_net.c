@@ -25,6 +25,7 @@
 #define VNET_F_STATUS     BIT64(16)
 #define VNET_F_CTRL_VQ    BIT64(17)
 #define VNET_F_CTRL_RX    BIT64(18)
+#define VNET_F_ANNOUNCE   BIT64(21)
 #define VNET_F_CTRL_MAC   BIT64(23)
 
 enum { VNET_RX, VNET_TX, VNET_CTRL, VNET_QUEUES };
@@ -43,6 +44,10 @@ enum {
 	VNET_CTRL_MAC = 1,
 	VNET_CTRL_MAC_TABLE = 0,
 	VNET_CTRL_MAC_ADDR = 1,
+	VNET_CTRL_ANNOUNCE = 3,
+	VNET_CTRL_ANNOUNCE_ACK = 0,
+	VNET_STATUS_UP = 1,
+	VNET_STATUS_ANNOUNCE = 2,
 	VNET_OK = 0,
 	VNET_ERR = 1,
 };
@@ -62,7 +67,8 @@ struct vnet_regs {
 	u8 mac[6];
 	u8 rx_mode[VNET_CTRL_RX_LAST + 1]; /* taken, but all is received */
 	u8 down;
-	u8 pad[3];
+	u8 announce; /* the driver is to make itself known, and has not yet */
+	u8 pad[2];
 };
 
 struct vnet {
@@ -260,6 +266,13 @@ static void vnet_rx(struct vnet *n)
 	n->net->ops->ready(n->net);
 }
 
+static void vnet_show(struct vnet *n)
+{
+	memcpy(n->config.mac, n->r.mac, sizeof(n->config.mac));
+	n->config.status = (u16)((n->r.down ? 0 : VNET_STATUS_UP) |
+				 (n->r.announce ? VNET_STATUS_ANNOUNCE : 0));
+}
+
 /* ---- the control queue (5.1.6.5) ---- */
 
 static u8 vnet_command(struct vnet *n, const struct virtq_chain *c)
@@ -271,6 +284,12 @@ static u8 vnet_command(struct vnet *n, const struct virtq_chain *c)
 	if (head[0] == VNET_CTRL_RX && head[1] <= VNET_CTRL_RX_LAST &&
 	    len == 1) {
 		virtq_gather(c, 2, &n->r.rx_mode[head[1]], 1);
+		return VNET_OK;
+	}
+	if (head[0] == VNET_CTRL_ANNOUNCE &&
+	    head[1] == VNET_CTRL_ANNOUNCE_ACK) {
+		n->r.announce = 0;
+		vnet_show(n);
 		return VNET_OK;
 	}
 	if (head[0] != VNET_CTRL_MAC)
@@ -322,18 +341,13 @@ static bool vnet_features(struct virtio *v, u64 f)
 	return !(f & VNET_F_HOST_TSO4) || f & VNET_F_CSUM;
 }
 
-static void vnet_show(struct vnet *n)
-{
-	memcpy(n->config.mac, n->r.mac, sizeof(n->config.mac));
-	n->config.status = !n->r.down;
-}
-
 static void vnet_reset(struct virtio *v)
 {
 	struct vnet *n = vnet_of(v);
 
 	memcpy(n->r.mac, n->mac, sizeof(n->r.mac));
 	memset(n->r.rx_mode, 0, sizeof(n->r.rx_mode));
+	n->r.announce = 0;
 	vnet_show(n);
 }
 
@@ -353,6 +367,19 @@ void vnet_link(struct virtio *v, bool up)
 	n->r.down = !up;
 	vnet_show(n);
 	virtio_config_changed(v);
+	pthread_mutex_unlock(&v->dev.lock);
+}
+
+void vnet_announce(struct virtio *v)
+{
+	struct vnet *n = vnet_of(v);
+
+	pthread_mutex_lock(&v->dev.lock);
+	if (virtio_has(v, VNET_F_ANNOUNCE) && !n->r.down) {
+		n->r.announce = 1;
+		vnet_show(n);
+		virtio_config_changed(v);
+	}
 	pthread_mutex_unlock(&v->dev.lock);
 }
 
@@ -384,6 +411,7 @@ static const struct state_field vnet_fields[] = {
 	STATE_ARRAY(struct vnet_regs, mac, 1),
 	STATE_ARRAY(struct vnet_regs, rx_mode, 1),
 	STATE(struct vnet_regs, down, 1),
+	STATE(struct vnet_regs, announce, 1),
 	STATE_ARRAY(struct vnet_regs, pad, 1),
 };
 
@@ -403,7 +431,8 @@ static u64 vnet_offer(const struct net *net)
 {
 	u64 f = VIRTIO_F_TRANSPORT | VNET_F_CSUM | VNET_F_GUEST_CSUM |
 		VNET_F_MTU | VNET_F_MAC | VNET_F_MRG_RXBUF | VNET_F_STATUS |
-		VNET_F_CTRL_VQ | VNET_F_CTRL_RX | VNET_F_CTRL_MAC;
+		VNET_F_CTRL_VQ | VNET_F_CTRL_RX | VNET_F_CTRL_MAC |
+		VNET_F_ANNOUNCE;
 
 	return net->large ? f | VNET_F_HOST_TSO4 : f;
 }

@@ -16,4 +16,8 @@ struct virtio *vnet_new(struct mem *m, struct net *net, const u8 mac[6],
 /* Plugs the cable in or out. Any thread. */
 void vnet_link(struct virtio *v, bool up);
 
+/* The machine came from elsewhere: asks the guest to make its address known
+ * to the network (VIRTIO_NET_F_GUEST_ANNOUNCE). Any thread. */
+void vnet_announce(struct virtio *v);
+
 #endif

@@ -21,6 +21,7 @@
 #define F_GUEST_CSUM BIT64(1)
 #define F_TSO4       BIT64(11)
 #define F_MRG        BIT64(15)
+#define F_ANNOUNCE   BIT64(21)
 #define F_CTRL       (BIT64(17) | BIT64(18) | BIT64(23))
 
 #define HDR   12u
@@ -338,6 +339,21 @@ static void test_control(void **state)
 	assert_int_equal(command(r, "\1", 1), 1);
 	vfn_set_status(&r->f, 0);
 	assert_int_equal(vfn_get(&r->f, r->f.config, 4), 0x00000002);
+	rig_free(r);
+}
+
+static void test_announce(void **state)
+{
+	struct rig *r = rig_new(NULL);
+
+	(void)state;
+	vnet_announce(r->v); /* nobody listens yet */
+	rig_go(r, F_CTRL | F_ANNOUNCE, 0, 0);
+	assert_int_equal(vfn_get(&r->f, r->f.config + 6, 2), 1);
+	vnet_announce(r->v);
+	assert_int_equal(vfn_get(&r->f, r->f.config + 6, 2), 3);
+	assert_int_equal(command(r, "\3\0", 2), 0);
+	assert_int_equal(vfn_get(&r->f, r->f.config + 6, 2), 1);
 	rig_free(r);
 }
 
@@ -690,6 +706,7 @@ int main(void)
 		cmocka_unit_test(test_receive),
 		cmocka_unit_test(test_no_buffers),
 		cmocka_unit_test(test_control),
+		cmocka_unit_test(test_announce),
 		cmocka_unit_test(test_class),
 		cmocka_unit_test(test_arp),
 		cmocka_unit_test(test_dhcp),

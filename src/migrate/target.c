@@ -282,6 +282,7 @@ static int incoming_take_over(struct mig_incoming *in, struct err *e)
 	if (rc)
 		return rc;
 	in->ours = true;
+	vm_announce(in->vm);
 	mig_send_u64(&in->chan[0], MIG_RUNNING, in->hello.session, NULL);
 	return 0;
 }

@@ -147,6 +147,10 @@ int vm_disks_lock(struct vm *vm, bool on, struct err *e);
 /* The same while it runs, so that there is less to do later. Blocks. */
 int vm_disks_sync(struct vm *vm, struct err *e);
 
+/* It came from elsewhere: its guest tells the network where it is. After the
+ * state is loaded; any thread. */
+void vm_announce(struct vm *vm);
+
 /* As vm_pause(), but does not wait until they stand: a vCPU may be stuck in
  * memory that has not come yet. Undone by vm_resume(). Any thread. */
 void vm_hold(struct vm *vm);

@@ -142,7 +142,16 @@ static int vm_add_net(struct vm *vm, struct err *e)
 	if (vm->config.net == VM_NET_NONE)
 		return 0;
 	n = net_user_new(vm->config.forwards, vm->config.nforwards, e);
-	return n ? vm_add(vm, vnet_new(&vm->mem, n, mac, e), e) : -EIO;
+	if (!n)
+		return -EIO;
+	vm->net = vnet_new(&vm->mem, n, mac, e);
+	return vm_add(vm, vm->net, e);
+}
+
+void vm_announce(struct vm *vm)
+{
+	if (vm->net)
+		vnet_announce(vm->net);
 }
 
 int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e)

@@ -67,6 +67,7 @@ struct vm {
 	bool quit;
 
 	struct disk *disk[VM_DISKS]; /* the devices' */
+	struct virtio *net;          /* of the board; or NULL */
 	bool away; /* handed over: quiesced, never to run here by itself */
 	u32 away_session; /* of the migration; loop thread and the job's */
 
