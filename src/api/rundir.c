@@ -97,6 +97,8 @@ static void rundir_empty(int dir)
 	DIR *d = fdopendir(dup(dir));
 	struct dirent *de;
 
+	if (d)
+		rewinddir(d); /* the place is shared with dir */
 	while (d && (de = readdir(d)))
 		if (de->d_name[0] != '.' && strcmp(de->d_name, "lock"))
 			unlinkat(dir, de->d_name, 0);

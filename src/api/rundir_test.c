@@ -178,6 +178,7 @@ static void connects(void **state)
 	close(c);
 	close(l);
 	rundir_release(&r);
+	assert_int_not_equal(access(in_base("one"), F_OK), 0);
 }
 
 static void base_is_ours_alone(void **state)

@@ -29,3 +29,9 @@ void chr_free(struct chr *c)
 	if (c)
 		c->ops->free(c);
 }
+
+void chr_haste(struct chr *c, bool on)
+{
+	if (c && c->ops->haste)
+		c->ops->haste(c, on);
+}

@@ -20,6 +20,9 @@ struct chr;
 struct chr_ops {
 	/* Takes up to n bytes; returns how many, never negative. */
 	size_t (*write)(struct chr *c, const void *buf, size_t n);
+	/* NULL-able; for one whose write() waits: while in haste, it takes
+	 * into memory what the far side does not. */
+	void (*haste)(struct chr *c, bool on);
 	void (*free)(struct chr *c);
 };
 
@@ -41,6 +44,9 @@ void chr_receive(struct chr *c,
 		 size_t (*fn)(void *arg, const u8 *buf, size_t n), void *arg);
 /* The device can take input again. Any thread, also with its lock held. */
 void chr_input_ready(struct chr *c);
+/* Ends and prevents waits in chr_write(), when the VM is to stand still: nobody
+ * may have to wait for who reads its output. Any thread; c may be NULL. */
+void chr_haste(struct chr *c, bool on);
 void chr_free(struct chr *c);
 
 /*

@@ -86,12 +86,13 @@ struct virtio_regs {
 		STATE_ARRAY(T, v.q_avail_wrap, 1),                             \
 		STATE_ARRAY(T, v.q_used, 1), STATE_ARRAY(T, v.q_used_wrap, 1)
 
-/* A type's dev_class. */
-#define VIRTIO_CLASS(n, s)                                                \
+/* A type's dev_class; the second for one that does more to pause. */
+#define VIRTIO_CLASS(n, s) VIRTIO_CLASS_PAUSE(n, s, virtio_dev_pause)
+#define VIRTIO_CLASS_PAUSE(n, s, p)                                       \
 	{                                                                 \
 		.name = (n), .state = (s), .reset = virtio_dev_reset,     \
 		.saving = virtio_dev_saving, .loaded = virtio_dev_loaded, \
-		.fits = virtio_dev_fits, .pause = virtio_dev_pause,       \
+		.fits = virtio_dev_fits, .pause = (p),                    \
 		.resume = virtio_dev_resume, .free = virtio_dev_free,     \
 	}
 void virtio_dev_reset(struct dev *d);

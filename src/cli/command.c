@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
-#define COMMAND_MAX  (64 * KIB)
-#define STOP_POLL_MS 100
+#define COMMAND_MAX (64 * KIB)
 
 enum { PORT_CMD, PORT_STDIN, PORT_STDOUT, PORT_STDERR, PORT_EXIT };
 
@@ -28,6 +28,11 @@ struct command_out {
 	struct chr chr;
 	struct command *command;
 	int fd;
+	int woken;  /* eventfd, the command's: what the writer waits for has
+		       changed */
+	bool haste; /* atomic */
+	u8 *rest;   /* taken in haste, goes first; the writer's */
+	size_t rest_len;
 };
 
 /* From the guest: the exit code. */
@@ -41,6 +46,7 @@ struct command_exit {
 struct command {
 	struct vm_port ports[COMMAND_PORTS];
 	unsigned nports;
+	int woken[2];  /* for standard output and error */
 	u32 abandoned; /* atomic */
 	s32 code;      /* atomic; -1: not told */
 	int null;      /* in place of a terminal; or -1 */
@@ -160,40 +166,103 @@ static struct chr *command_text_new(struct loop *l, char *const *argv,
 
 /* ---- output ---- */
 
-/*
- * Blocks the vCPU or I/O thread that carries the data, as a full pipe blocks
- * a writer: nothing is lost and nothing piles up.
- */
-static size_t command_out_write(struct chr *chr, const void *buf, size_t n)
+static bool command_out_lost(const struct command_out *o)
 {
-	struct command_out *o = (struct command_out *)chr;
-	const u8 *p = buf;
+	return __atomic_load_n(&o->command->abandoned, __ATOMIC_SEQ_CST);
+}
 
-	for (size_t left = n; left;) {
-		struct pollfd pfd = {.fd = o->fd, .events = POLLOUT};
+/*
+ * Writes as a full pipe lets: blocks the I/O thread that carries the data, so
+ * that nothing is lost and nothing piles up. Fewer than n bytes only if it is
+ * in haste; all are as good as written if nobody reads any more.
+ */
+static size_t command_out_push(struct command_out *o, const u8 *p, size_t n)
+{
+	size_t done = 0;
+
+	while (done < n && !command_out_lost(o)) {
+		struct pollfd pfd[] = {{.fd = o->fd, .events = POLLOUT},
+				       {.fd = o->woken, .events = POLLIN}};
+		bool haste = __atomic_load_n(&o->haste, __ATOMIC_SEQ_CST);
 		ssize_t got;
 
-		if (__atomic_load_n(&o->command->abandoned, __ATOMIC_RELAXED))
-			break;
-		if (poll(&pfd, 1, STOP_POLL_MS) <= 0)
+		if (poll(pfd, 2, haste ? 0 : -1) < 0)
 			continue;
-		got = write(o->fd, p, MIN(left, 4096u));
+		if (pfd[1].revents)
+			eventfd_read(o->woken, &(eventfd_t){0});
+		if (!pfd[0].revents && haste)
+			return done;
+		if (!pfd[0].revents)
+			continue;
+		got = write(o->fd, p + done, MIN(n - done, 4096u));
 		if (got < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (got <= 0)
 			break; /* nobody reads: as to a closed pipe */
-		p += got;
-		left -= (size_t)got;
+		done += (size_t)got;
 	}
 	return n;
 }
 
+static void command_out_keep(struct command_out *o, const u8 *p, size_t n)
+{
+	u8 *rest = n ? realloc(o->rest, o->rest_len + n) : NULL;
+
+	if (!rest)
+		return; /* of a host without memory nothing better is known */
+	memcpy(rest + o->rest_len, p, n);
+	o->rest = rest;
+	o->rest_len += n;
+}
+
+/* What an earlier haste has left; true if all of it is gone. */
+static bool command_out_flush(struct command_out *o)
+{
+	size_t done;
+
+	if (!o->rest_len)
+		return true;
+	done = command_out_push(o, o->rest, o->rest_len);
+	o->rest_len -= done;
+	memmove(o->rest, o->rest + done, o->rest_len);
+	return !o->rest_len;
+}
+
+static size_t command_out_write(struct chr *chr, const void *buf, size_t n)
+{
+	struct command_out *o = (struct command_out *)chr;
+	size_t done = 0;
+
+	if (command_out_flush(o))
+		done = command_out_push(o, buf, n);
+	command_out_keep(o, (const u8 *)buf + done, n - done);
+	return n;
+}
+
+static void command_out_haste(struct chr *chr, bool on)
+{
+	struct command_out *o = (struct command_out *)chr;
+
+	__atomic_store_n(&o->haste, on, __ATOMIC_SEQ_CST);
+	eventfd_write(o->woken, 1);
+}
+
+static void command_out_free(struct chr *chr)
+{
+	struct command_out *o = (struct command_out *)chr;
+
+	command_out_flush(o);
+	free(o->rest);
+	free(o);
+}
+
 static const struct chr_ops command_out_ops = {
 	.write = command_out_write,
-	.free = command_chr_free,
+	.haste = command_out_haste,
+	.free = command_out_free,
 };
 
-static struct chr *command_out_new(struct command *c, int fd)
+static struct chr *command_out_new(struct command *c, unsigned n, int fd)
 {
 	struct command_out *o = calloc(1, sizeof(*o));
 
@@ -203,6 +272,7 @@ static struct chr *command_out_new(struct command *c, int fd)
 		.chr.ops = &command_out_ops,
 		.command = c,
 		.fd = fd,
+		.woken = c->woken[n],
 	};
 	return &o->chr;
 }
@@ -274,13 +344,15 @@ struct command *command_new(struct loop *l, char *const *argv, struct err *e)
 		return NULL;
 	}
 	c->code = c->null = -1;
+	for (unsigned i = 0; i < ARRAY_LEN(c->woken); i++)
+		c->woken[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	c->ports[PORT_CMD].chr = command_text_new(l, argv, e);
 	if (!c->ports[PORT_CMD].chr)
 		goto fail;
 	err_set(e, -ENOMEM, "no memory for the command");
 	c->ports[PORT_STDIN].chr = command_stdin_new(c, l, e);
-	c->ports[PORT_STDOUT].chr = command_out_new(c, STDOUT_FILENO);
-	c->ports[PORT_STDERR].chr = command_out_new(c, STDERR_FILENO);
+	c->ports[PORT_STDOUT].chr = command_out_new(c, 0, STDOUT_FILENO);
+	c->ports[PORT_STDERR].chr = command_out_new(c, 1, STDERR_FILENO);
 	c->ports[PORT_EXIT].chr = command_exit_new(c);
 	for (unsigned i = 0; i < COMMAND_PORTS; i++) {
 		c->ports[i].name = names[i];
@@ -304,7 +376,9 @@ const struct vm_port *command_ports(struct command *c, unsigned *n)
 
 void command_abandon(struct command *c)
 {
-	__atomic_store_n(&c->abandoned, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->abandoned, 1, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < ARRAY_LEN(c->woken); i++)
+		eventfd_write(c->woken[i], 1);
 }
 
 int command_exit_code(const struct command *c)
@@ -320,5 +394,8 @@ void command_free(struct command *c)
 		command_free_ports(c);
 	if (c->null >= 0)
 		close(c->null);
+	for (unsigned i = 0; i < ARRAY_LEN(c->woken); i++)
+		if (c->woken[i] >= 0)
+			close(c->woken[i]);
 	free(c);
 }

@@ -295,6 +295,17 @@ static int session_exit_code(struct session *s, enum vm_end end)
 	return CLI_EXIT_FAILED;
 }
 
+/* The VM has ended, but a reader may be slow in taking what it said. */
+static void session_signals_end_us(struct session *s)
+{
+	sigset_t set;
+
+	if (!s->command)
+		return;
+	sigfillset(&set);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 int session_run(struct session *s)
 {
 	struct err e = {{0}};
@@ -309,6 +320,7 @@ int session_run(struct session *s)
 	if (s->ready >= 0)
 		detach_ready(&s->ready, s->o->vm.name);
 	end = vm_run(s->vm);
+	session_signals_end_us(s);
 	term_restore();
 	if (s->raw)
 		fputc('\n', stderr);

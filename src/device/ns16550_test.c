@@ -38,7 +38,7 @@ static void fake_room(struct chr *c)
 	((struct fake *)c)->ready++;
 }
 
-static const struct chr_ops fake_ops = {fake_write, fake_free};
+static const struct chr_ops fake_ops = {.write = fake_write, .free = fake_free};
 
 static void line_set(void *arg, unsigned n, bool level)
 {

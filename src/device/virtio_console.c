@@ -60,6 +60,7 @@ struct vcon_port {
 	const char *name; /* NULL: the console */
 	struct chr *chr;  /* owned; may be NULL */
 	bool stalled;     /* the chr holds input */
+	bool hasted;      /* and perhaps output */
 };
 
 struct vcon {
@@ -224,12 +225,25 @@ static void vcon_output(struct vcon *c, struct vcon_port *p, unsigned queue)
 	virtio_release(&c->v, queue);
 }
 
+/* What was taken in haste is written now, or when there is room. */
+static void vcon_flush(struct vcon *c, struct vcon_port *p, unsigned queue)
+{
+	p->hasted = false;
+	virtio_hold(&c->v, queue);
+	pthread_mutex_unlock(&c->v.dev.lock);
+	chr_write(p->chr, "", 0);
+	pthread_mutex_lock(&c->v.dev.lock);
+	virtio_release(&c->v, queue);
+}
+
 static void vcon_data_tx(struct vcon *c, unsigned queue)
 {
 	struct vcon_port *p = &c->port[vcon_port_of(queue)];
 	struct virtq *q = virtio_q(&c->v, queue);
 	unsigned budget = q->s.size;
 
+	if (p->hasted)
+		vcon_flush(c, p, queue);
 	do {
 		while (budget && virtio_ready(&c->v, queue) &&
 		       virtq_pop(q, &c->tx)) {
@@ -408,8 +422,22 @@ static const struct state_desc vcon_state = {
 	.check = virtio_check,
 };
 
+/* A request under way may wait for whoever reads a port's output. */
+static void vcon_pause(struct dev *d)
+{
+	struct vcon *c = (struct vcon *)container_of(d, struct virtio, dev);
+
+	for (unsigned i = 0; i < c->nports; i++)
+		chr_haste(c->port[i].chr, true);
+	virtio_dev_pause(d);
+	for (unsigned i = 0; i < c->nports; i++) {
+		chr_haste(c->port[i].chr, false);
+		c->port[i].hasted = true; /* nothing runs */
+	}
+}
+
 static const struct dev_class vcon_class =
-	VIRTIO_CLASS("virtio-console", &vcon_state);
+	VIRTIO_CLASS_PAUSE("virtio-console", &vcon_state, vcon_pause);
 
 static void vcon_add(struct vcon *c, const char *name, struct chr *chr)
 {

@@ -59,7 +59,7 @@ static void fake_room(struct chr *c)
 	__atomic_add_fetch(&((struct fake *)c)->rooms, 1, __ATOMIC_SEQ_CST);
 }
 
-static const struct chr_ops fake_ops = {fake_write, fake_free};
+static const struct chr_ops fake_ops = {.write = fake_write, .free = fake_free};
 
 static struct fake *fake_new(void)
 {

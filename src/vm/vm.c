@@ -108,7 +108,7 @@ void vm_do_reset(struct vm *vm)
 	char text[600];
 	int rc;
 
-	vm_pause(vm);
+	vm_quiesce(vm);
 	pc_reset(vm->pc);
 	rc = vm_boot(vm, &e);
 	if (rc) {
@@ -116,7 +116,7 @@ void vm_do_reset(struct vm *vm)
 		vm_ended(vm, VM_END_ERROR, 0, text);
 	}
 	__atomic_and_fetch(&vm->want, ~(u32)VM_WANT_RESET, __ATOMIC_SEQ_CST);
-	vm_resume(vm);
+	vm_unquiesce(vm);
 }
 
 void vm_hold(struct vm *vm)

@@ -62,7 +62,7 @@ static void keep_free(struct chr *c)
 	free(c);
 }
 
-static const struct chr_ops keep_ops = {keep_write, keep_free};
+static const struct chr_ops keep_ops = {.write = keep_write, .free = keep_free};
 
 /* ---- moving ---- */
 
