@@ -6,6 +6,8 @@ cp "$TMP/kernel/boot/vmlinuz-$version" "$OUT/kernel"
 say "making the initrd"
 r=$TMP/root
 busybox_tree "$r"
+initrd_modules "$TMP/kernel" "$r" button evdev
+mv "$r/modules/order" "$r/modules/order.button"
 initrd_modules "$TMP/kernel" "$r" virtio_pci virtio_console virtio_blk \
 	virtio_net virtio_rng
 cat >"$r/init" <<'INIT'
@@ -56,6 +58,15 @@ if [ -e $v/org.sublet.exit ]; then
 	echo $? >$v/org.sublet.exit
 	poweroff -f
 fi
+
+# The power button (sublet stop) ends it.
+(
+	while read -r m; do insmod "/modules/$m"; done </modules/order.button
+	mkdir -p /etc/acpi/PWRF
+	printf '#!/bin/sh\npoweroff -f\n' >/etc/acpi/PWRF/00000080
+	chmod +x /etc/acpi/PWRF/00000080
+	acpid
+) >/dev/null 2>&1 &
 
 tty=ttyS0
 [ -c /dev/hvc0 ] && tty=hvc0

@@ -373,7 +373,7 @@ void vm_stop(struct vm *vm)
 
 void vm_reset(struct vm *vm)
 {
-	vm_request(vm, VM_WANT_RESET);
+	vm_event(vm, PC_EVENT_RESET, 0);
 }
 
 void vm_power_button(struct vm *vm)
