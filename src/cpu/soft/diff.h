@@ -3,10 +3,10 @@
  * The differential test of the CPU: one instruction, from one state, on the
  * real CPU and on the soft engine; everything that comes out is compared.
  *
- *	diff_gen.c	makes cases: bytes for a row of the opcode table,
- *registers, memory diff_native.c	runs a case on the real CPU, in user
- *mode diff_soft.c	runs it on a soft vCPU, at CPL 3 of a tiny guest
- *	diff_test.c	compares, counts, reports
+ * diff_gen.c makes cases: bytes for a row of the opcode table, registers,
+ * memory. diff_native.c runs a case on the real CPU, in user mode; diff_soft.c
+ * on a soft vCPU, at CPL 3 of a tiny guest. diff_compare.c compares,
+ * diff_test.c counts and reports.
  *
  * Both sides have the same few pages at the same linear addresses below 2 GiB,
  * so that 16- and 32-bit code reaches them too.
@@ -125,5 +125,13 @@ void diff_soft_free(struct diff_soft *s);
 bool diff_soft_run(struct diff_soft *s, const struct diff_case *c,
 		   struct diff_result *out);
 const u8 *diff_soft_data(struct diff_soft *s);
+
+/*
+ * diff_compare.c: whether the results (real: a, soft: b) and the memory
+ * afterwards differ in what is defined; show prints where.
+ */
+bool diff_differ(bool show, const struct diff_case *c,
+		 const struct diff_result *a, const struct diff_result *b,
+		 const u8 *mem_a, const u8 *mem_b);
 
 #endif
