@@ -100,7 +100,7 @@ static char *command_quote(char *const *argv)
 		return strdup(argv[0]);
 	for (char *const *a = argv; *a; a++)
 		size += strlen(*a) * 4 + 3;
-	s = p = malloc(size);
+	s = p = calloc(1, size);
 	if (!s)
 		return NULL;
 	for (char *const *a = argv; *a; a++) {
@@ -112,7 +112,6 @@ static char *command_quote(char *const *argv)
 		}
 		p = stpcpy(p, "' ");
 	}
-	*p = 0;
 	return s;
 }
 

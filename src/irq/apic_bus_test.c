@@ -261,13 +261,16 @@ static void cpu_kick(void *arg)
 
 static void cpu_poll(struct cpu *c)
 {
+	unsigned k;
 	int v;
 
 	if (lapic_take_events(c->l) & LAPIC_EVENT_NMI)
 		__atomic_add_fetch(&c->nmis, 1, __ATOMIC_SEQ_CST);
 	while ((v = lapic_highest(c->l)) >= 0) {
 		lapic_accept(c->l, (u8)v);
-		__atomic_add_fetch(&c->got[v - 0x40], 1, __ATOMIC_SEQ_CST);
+		k = (unsigned)v - 0x40;
+		if (k < STRESS_CPUS)
+			__atomic_add_fetch(&c->got[k], 1, __ATOMIC_SEQ_CST);
 		lapic_eoi(c->l);
 	}
 }

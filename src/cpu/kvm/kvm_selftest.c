@@ -140,7 +140,8 @@ static void self_fill(u8 *mem)
 	};
 	u64 stack = SELF_STACK;
 
-	memcpy(mem + SELF_CODE, self_code, (size_t)(self_end - self_code));
+	memcpy(mem + SELF_CODE, self_code,
+	       (uintptr_t)self_end - (uintptr_t)self_code);
 	memcpy(mem + SELF_GDT, gdt, sizeof(gdt));
 	memcpy(mem + SELF_TSS + 4, &stack, sizeof(stack));
 	*(u64 *)(mem + SELF_PML4) = SELF_PDPT | PTE_P | PTE_W | PTE_U;

@@ -278,7 +278,7 @@ static HANDLER(mov_cwd)
 {
 	u64 a = v->gpr[REG_AX] << (64 - 8 * i->opsize);
 
-	reg_set(v, REG_DX, i->opsize, (u64)((s64)a >> 63));
+	reg_set(v, REG_DX, i->opsize, a >> 63 ? ~0ull : 0);
 	NEXT();
 }
 

@@ -39,7 +39,9 @@ static u64 string_span(struct soft_vcpu *v, const struct insn *i,
 	u64 in_page, lin;
 
 	if (v->mode & MODE_CS64) {
-		lin = off + (seg >= SEG_FS ? v->seg[seg].base : 0);
+		lin = off;
+		if (seg == SEG_FS || seg == SEG_GS)
+			lin += v->seg[seg].base;
 	} else {
 		/* Expand-down and anything odd goes one by one. */
 		if ((v->seg[seg].attr & 0xc) == 4)
@@ -187,6 +189,17 @@ static void string_host_stos(struct string *s, u64 val)
 }
 
 /* Both return how many elements were compared. */
+/* DO_(size's letter, direction, prefix) as s and repne want it. */
+#define STRING_SEARCH(b)                  \
+	if (repne && s->down)             \
+		DO_(b, "std; ", "repne"); \
+	else if (repne)                   \
+		DO_(b, "", "repne");      \
+	else if (s->down)                 \
+		DO_(b, "std; ", "repe");  \
+	else                              \
+		DO_(b, "", "repe")
+
 static u64 string_host_cmps(struct soft_vcpu *v, struct string *s, bool repne)
 {
 	u8 *src = s->src, *dst = s->dst;
@@ -198,17 +211,7 @@ static u64 string_host_cmps(struct soft_vcpu *v, struct string *s, bool repne)
 		     : "+S"(src), "+D"(dst), "+c"(n), "=&a"(fl) \
 		     :                                          \
 		     : "memory", "cc")
-#define DO(b)                             \
-	if (repne && s->down)             \
-		DO_(b, "std; ", "repne"); \
-	else if (repne)                   \
-		DO_(b, "", "repne");      \
-	else if (s->down)                 \
-		DO_(b, "std; ", "repe");  \
-	else                              \
-		DO_(b, "", "repe")
-	STRING_SIZES(DO)
-#undef DO
+	STRING_SIZES(STRING_SEARCH)
 #undef DO_
 	v->fl = fl;
 	return s->n - n;
@@ -225,17 +228,7 @@ static u64 string_host_scas(struct soft_vcpu *v, struct string *s, bool repne)
 		     : "+D"(dst), "+c"(n), "+a"(ax)             \
 		     :                                          \
 		     : "memory", "cc")
-#define DO(b)                             \
-	if (repne && s->down)             \
-		DO_(b, "std; ", "repne"); \
-	else if (repne)                   \
-		DO_(b, "", "repne");      \
-	else if (s->down)                 \
-		DO_(b, "std; ", "repe");  \
-	else                              \
-		DO_(b, "", "repe")
-	STRING_SIZES(DO)
-#undef DO
+	STRING_SIZES(STRING_SEARCH)
 #undef DO_
 	v->fl = (u16)ax;
 	return s->n - n;

@@ -338,7 +338,8 @@ static void test_task_call(void **state)
 	assert_int_equal(rig_get(r, RIG_GDT + SEL_TSS2) >> 40 & 15, 9);
 	assert_int_equal(rig_get(r, RIG_GDT + SEL_TSS1) >> 40 & 15, 11);
 	assert_int_equal((u32)rig_get(r, TSS2 + 0x20),
-			 0x38000 + (u32)(task_code_end - task_code));
+			 0x38000 + (u32)((uintptr_t)task_code_end -
+					 (uintptr_t)task_code));
 }
 
 CODE(df_task, 32, "pop %eax\n mov %eax, 0x70100\n str %ebx\n" STOP);
