@@ -6,43 +6,25 @@
 
 #include "base/clock.h"
 #include "bus/dev_testing.h"
+#include "device/timer_testing.h"
 
 #define MS 1000000ull
 
 struct fix {
-	struct loop *l;
-	pthread_t thread;
+	struct testing t;
 	struct i8254 *p;
 	struct io_space *s;
-	bool level;
-	u32 edges; /* atomic */
 };
-
-static void *run(void *arg)
-{
-	loop_run(arg);
-	return NULL;
-}
-
-static void irq(void *arg, unsigned n, bool level)
-{
-	struct fix *f = arg;
-
-	(void)n;
-	if (level && !f->level)
-		__atomic_add_fetch(&f->edges, 1, __ATOMIC_SEQ_CST);
-	f->level = level;
-}
 
 static int setup(void **state)
 {
 	struct fix *f = calloc(1, sizeof(*f));
 
-	f->l = loop_new(NULL);
-	f->p = i8254_new(f->l, (struct irq_line){irq, f, 0});
+	testing_init(&f->t);
+	f->p = i8254_new(f->t.loop, testing_wire(&f->t));
 	f->s = io_space_new("ports");
 	assert_int_equal(i8254_map(f->p, f->s, NULL), 0);
-	pthread_create(&f->thread, NULL, run, f->l);
+	testing_start(&f->t);
 	*state = f;
 	return 0;
 }
@@ -53,9 +35,7 @@ static int teardown(void **state)
 
 	io_space_free(f->s);
 	dev_free(i8254_dev(f->p));
-	loop_stop(f->l);
-	pthread_join(f->thread, NULL);
-	loop_free(f->l);
+	testing_stop(&f->t);
 	free(f);
 	return 0;
 }
@@ -79,7 +59,7 @@ static u16 in16(struct fix *f, u16 port)
 
 static u32 edges(struct fix *f)
 {
-	return __atomic_load_n(&f->edges, __ATOMIC_SEQ_CST);
+	return testing_edges(&f->t);
 }
 
 /* Waits until there were n edges; the machine may be busy. */
@@ -109,7 +89,7 @@ static void test_tick(void **state)
 		want = (clock_ns() - t0) / MS;
 		assert_in_range(edges(f) - e0, 20, want + 1);
 	}
-	f->edges = 0;
+	f->t.edges = 0;
 	usleep(5000);
 	assert_int_equal(edges(f), 0);
 }
@@ -124,12 +104,12 @@ static void test_one_shot(void **state)
 	await(f, 1);
 	usleep(5000);
 	assert_int_equal(edges(f), 1);
-	assert_true(f->level);
+	assert_true(testing_level(&f->t));
 	out(f, 0x43, 0xe2); /* read back the status only */
 	assert_int_equal(in(f, 0x40), 0xb0);
 	out(f, 0x40, 0); /* counts again */
 	out(f, 0x40, 0xff);
-	assert_false(f->level);
+	assert_false(testing_level(&f->t));
 	out(f, 0x43, 0xe2);
 	assert_int_equal(in(f, 0x40), 0x30);
 	out(f, 0x43, 0x38); /* mode 4, one strobe */

@@ -7,41 +7,22 @@
 #include "base/clock.h"
 #include "bus/dev_testing.h"
 #include "device/calendar.h"
+#include "device/timer_testing.h"
 
 #define MS 1000000ull
 
 struct fix {
-	struct loop *l;
-	pthread_t thread;
+	struct testing t;
 	struct mc146818 *m;
-	bool level; /* atomic */
-	u32 edges;  /* atomic */
 };
-
-static void *run(void *arg)
-{
-	loop_run(arg);
-	return NULL;
-}
-
-static void irq(void *arg, unsigned n, bool level)
-{
-	struct fix *f = arg;
-
-	(void)n;
-	if (level && !f->level)
-		__atomic_add_fetch(&f->edges, 1, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&f->level, level, __ATOMIC_SEQ_CST);
-}
 
 static int setup(void **state)
 {
 	struct fix *f = calloc(1, sizeof(*f));
 
-	f->l = loop_new(NULL);
-	f->m = mc146818_new(f->l, (struct irq_line){irq, f, 8}, 3 * GIB,
-			    5 * GIB);
-	pthread_create(&f->thread, NULL, run, f->l);
+	testing_init(&f->t);
+	f->m = mc146818_new(f->t.loop, testing_wire(&f->t), 3 * GIB, 5 * GIB);
+	testing_start(&f->t);
 	*state = f;
 	return 0;
 }
@@ -51,9 +32,7 @@ static int teardown(void **state)
 	struct fix *f = *state;
 
 	dev_free(mc146818_dev(f->m));
-	loop_stop(f->l);
-	pthread_join(f->thread, NULL);
-	loop_free(f->l);
+	testing_stop(&f->t);
 	free(f);
 	return 0;
 }
@@ -163,9 +142,9 @@ static void test_set(void **state)
 
 static bool wait_level(struct fix *f, unsigned ms)
 {
-	while (ms-- && !__atomic_load_n(&f->level, __ATOMIC_SEQ_CST))
+	while (ms-- && !testing_level(&f->t))
 		usleep(1000);
-	return f->level;
+	return testing_level(&f->t);
 }
 
 static void test_periodic(void **state)
@@ -179,16 +158,16 @@ static void test_periodic(void **state)
 	for (unsigned i = 0; i < 20; i++) {
 		assert_true(wait_level(f, 2000));
 		assert_int_equal(rd(f, 12) & 0xc0, 0xc0);
-		assert_false(f->level);
+		assert_false(testing_level(&f->t));
 	}
 	assert_true(clock_ns() - t0 >= 18 * MS);
 	/* not read: no more edges, and the host is left alone */
 	assert_true(wait_level(f, 2000));
-	f->edges = 0;
+	f->t.edges = 0;
 	usleep(10000);
-	assert_int_equal(f->edges, 0);
+	assert_int_equal(testing_edges(&f->t), 0);
 	wr(f, 11, 0x02);
-	assert_false(f->level);
+	assert_false(testing_level(&f->t));
 	assert_int_equal(rd(f, 12) & 0x40, 0x40);
 	/* the flag comes without the interrupt, too */
 	usleep(2000);
@@ -214,7 +193,7 @@ static void test_update_and_alarm(void **state)
 	wr(f, 11, 0x22);
 	assert_true(wait_level(f, 3000));
 	assert_int_equal(rd(f, 12) & 0xb0, 0xb0);
-	assert_false(f->level);
+	assert_false(testing_level(&f->t));
 	wr(f, 1, (u8)((s + 30) % 60 / 10 << 4 | s % 10));
 	assert_false(wait_level(f, 1100));
 }
