@@ -13,11 +13,11 @@
 
 #include "cpu/jit/jit.h"
 #include "cpu/jit/translate.h"
+#include "cpu/soft/int.h"
 #include "cpu/soft/simd_priv.h"
 
 /* What a call needs to know; lies in the code cache, after its unit. */
 struct jit_call {
-	insn_fn *fn;
 	u32 off;       /* in its page */
 	bool sets_rip; /* else the handler leaves v->rip as it was */
 	bool ends;     /* of its unit: nothing comes after it there */
@@ -78,7 +78,7 @@ static const void *call_run(struct soft_vcpu *v, const struct jit_call *c)
 	v->jit->changed = false;
 	if (c->vectors)
 		call_mxcsr_out(v);
-	c->fn(v, c->i);
+	int_run(v, c->i);
 	if (c->vectors)
 		call_mxcsr_in(v);
 	if (!c->sets_rip)
@@ -159,10 +159,9 @@ static struct jit_call call_make(struct tr *t, const struct unit_insn *x)
 	bool threaded = false;
 
 	c.i->off = 0;
-	c.fn = soft_bind_insn(t->v, c.i, x->bytes, &threaded);
-	if (!c.fn)
-		c.fn = call_undefined;
-	c.i->fn = c.fn;
+	c.i->fn = soft_bind_insn(t->v, c.i, x->bytes, &threaded);
+	if (!c.i->fn)
+		c.i->fn = call_undefined;
 	c.sets_rip = threaded || attr & (OPA_BRANCH | OPA_STRING);
 	return c;
 }

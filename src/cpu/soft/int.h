@@ -36,6 +36,20 @@ static ALWAYS_INLINE void int_go(struct soft_vcpu *v, const struct insn *n)
 }
 #define NEXT() int_go(v, i + 1)
 
+/* Runs entries from i on, for those who are no handlers themselves. */
+static inline void int_run(struct soft_vcpu *v, const struct insn *i)
+{
+	if (INT_THREADED) {
+		i->fn(v, i);
+		return;
+	}
+	while (i) {
+		v->block_pc = NULL;
+		i->fn(v, i);
+		i = v->block_pc;
+	}
+}
+
 /* v->rip of instruction i, for all that may fault or look at it. */
 static ALWAYS_INLINE void int_sync(struct soft_vcpu *v, const struct insn *i)
 {

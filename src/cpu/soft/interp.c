@@ -21,17 +21,7 @@ static void interp_block(struct soft_vcpu *v, struct soft_block *b)
 	v->block = b;
 	v->block_rip = v->rip;
 	v->insns += b->n;
-	if (INT_THREADED) {
-		b->insn->fn(v, b->insn);
-	} else {
-		v->block_pc = b->insn;
-		while (v->block_pc) {
-			const struct insn *i = v->block_pc;
-
-			v->block_pc = NULL;
-			i->fn(v, i);
-		}
-	}
+	int_run(v, b->insn);
 	v->block = NULL;
 }
 
