@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "cpu/jit/lockstep.h"
@@ -152,6 +153,32 @@ static void jit_flush(struct soft_vcpu *v)
 	j->changed = true;
 	v->vcpu.stat[VCPU_STAT_TR_FLUSH]++;
 	codebuf_serialize();
+}
+
+/* Tables are mapped, not allocated: pages of them can be given back. */
+static void *jit_table(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+#define JIT_UNIT_BYTES (JIT_UNITS * sizeof(struct jit_unit))
+#define JIT_LINK_BYTES (JIT_LINKS * sizeof(struct jit_link))
+
+static void jit_trim(struct soft_vcpu *v)
+{
+	struct jit *j = v->jit;
+	u64 from = ALIGN_UP((u64)j->map, PAGE_SIZE);
+
+	/* All zeros since they were flushed. */
+	madvise((void *)from, ((u64)&j->unit & ~PAGE_MASK) - from,
+		MADV_DONTNEED);
+
+	madvise(j->unit, JIT_UNIT_BYTES, MADV_DONTNEED);
+	madvise(j->link, JIT_LINK_BYTES, MADV_DONTNEED);
+	codebuf_trim(&j->buf);
 }
 
 /* ---- Pages ---- */
@@ -428,6 +455,7 @@ static const struct soft_jit_ops jit_ops = {
 	.written = jit_written,
 	.granules = jit_granules,
 	.flush = jit_flush,
+	.trim = jit_trim,
 	.left_by_fault = jit_left_by_fault,
 	.left = jit_left,
 };
@@ -453,10 +481,12 @@ static void jit_fini(struct soft_vcpu *v)
 	if (j->lock)
 		lockstep_free(v, j->lock);
 	codebuf_fini(&j->buf);
-	free(j->unit);
-	free(j->link);
+	if (j->unit)
+		munmap(j->unit, JIT_UNIT_BYTES);
+	if (j->link)
+		munmap(j->link, JIT_LINK_BYTES);
 	free(j->tr);
-	free(j);
+	munmap(j, sizeof(*j));
 	v->jit = NULL;
 }
 
@@ -480,11 +510,11 @@ static int jit_init(struct soft_vcpu *v, u64 cache, struct err *e)
 
 	if (rc)
 		return rc;
-	j = calloc(1, sizeof(*j));
+	j = jit_table(sizeof(*j));
 	if (!j)
 		return err_set(e, -ENOMEM, "no memory for the translator");
-	j->unit = calloc(JIT_UNITS, sizeof(*j->unit));
-	j->link = calloc(JIT_LINKS, sizeof(*j->link));
+	j->unit = jit_table(JIT_UNIT_BYTES);
+	j->link = jit_table(JIT_LINK_BYTES);
 	j->tr = calloc(1, sizeof(*j->tr));
 	v->jit = j;
 	if (!j->unit || !j->link || !j->tr)

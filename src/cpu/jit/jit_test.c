@@ -9,6 +9,7 @@
 #include "cpu/soft/rig_test.h"
 
 #include "cpu/jit/jit.h"
+#include "cpu/jit/jit_priv.h"
 #include "cpu/jit/lockstep.h"
 
 #define CODE_AT 0x20000
@@ -386,6 +387,27 @@ static void test_remapped(void **state)
 	SAME(remapped);
 }
 
+/* Everything that holds code is given up between two runs. */
+static void test_trim(void **state)
+{
+	struct rig *r = rig_make(true, false);
+	u64 sum;
+
+	(void)state;
+	rig_long(r);
+	rig_code(r, CODE_AT, calls, calls_end);
+	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
+	sum = r->s.gpr[13];
+	assert_true(r->v->jit->nunits > 4);
+	soft_code_trim(r->v);
+	assert_int_equal(r->v->jit->nunits, 0);
+	rig_long(r);
+	r->s.gpr[13] = 0x0123456789abcdefull * 16;
+	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
+	assert_int_equal(r->s.gpr[13], sum);
+	rig_unmake(r);
+}
+
 /* A string instruction changes code behind it, in the same unit. */
 CODE(changing_ahead, 64,
      "mov $500, %r12d\n"
@@ -443,6 +465,7 @@ int main(void)
 		cmocka_unit_test(test_changing_ahead),
 		cmocka_unit_test(test_crossing_pages),
 		cmocka_unit_test(test_remapped),
+		cmocka_unit_test(test_trim),
 		cmocka_unit_test(test_aliased),
 	};
 

@@ -295,6 +295,14 @@ void soft_code_forget(struct soft_vcpu *v)
 	code_pages_clear(v->code);
 }
 
+void soft_code_trim(struct soft_vcpu *v)
+{
+	soft_code_forget(v);
+	madvise(v->code->arena, v->code->arena_size, MADV_DONTNEED);
+	if (v->jit)
+		v->jit_ops->trim(v);
+}
+
 void soft_code_answer(struct soft_vcpu *v)
 {
 	struct code_post post[CODE_POSTS];

@@ -66,6 +66,14 @@ void codebuf_reset(struct codebuf *b)
 	codebuf_serialize();
 }
 
+void codebuf_trim(struct codebuf *b)
+{
+	size_t from = ALIGN_UP(b->used, PAGE_SIZE);
+
+	if (from < b->size)
+		madvise(b->write + from, b->size - from, MADV_REMOVE);
+}
+
 /*
  * Through two addresses the CPU need not see its own writes to code (SDM 3A
  * 11.6) before a serializing instruction. IRET is one that costs little;

@@ -27,6 +27,8 @@ void codebuf_fini(struct codebuf *b); /* also after a failed init */
 /* n bytes aligned to align (a power of two), or NULL if the buffer is full. */
 u8 *codebuf_alloc(struct codebuf *b, size_t n, size_t align);
 void codebuf_reset(struct codebuf *b);
+/* What is free goes back to the host, until it is written again. */
+void codebuf_trim(struct codebuf *b);
 
 /* Where what was written at p is executed. */
 static inline const void *codebuf_exec(const struct codebuf *b, const u8 *p)

@@ -390,14 +390,44 @@ static void soft_set_running(struct soft_vcpu *v, bool on)
 	}
 }
 
+/* A guest that rests this long, now and then gives back what holds its code. */
+#define SOFT_REST_NS 250000000ull
+#define SOFT_TRIM_NS 60000000000ull
+
+static void soft_trim(struct soft_vcpu *v)
+{
+	soft_set_running(v, true);
+	soft_code_trim(v);
+	soft_set_running(v, false);
+}
+
+static void soft_sleep(struct soft_vcpu *v)
+{
+	u64 now = clock_ns(), until = now + SOFT_REST_NS;
+	bool trim = now >= v->trim_from;
+	struct timespec ts = {
+		.tv_sec = (time_t)(until / 1000000000),
+		.tv_nsec = (long)(until % 1000000000),
+	};
+
+	while (!__atomic_load_n(&v->attention, __ATOMIC_SEQ_CST)) {
+		soft_futex(&v->attention, FUTEX_WAIT_BITSET, 0,
+			   trim ? &ts : NULL);
+		if (trim && clock_ns() >= until) {
+			soft_trim(v);
+			v->trim_from = until + SOFT_TRIM_NS;
+			trim = false;
+		}
+	}
+}
+
 /* Sleeps until attention is wanted. */
 static void soft_halt(struct soft_vcpu *v)
 {
 	pv_leave(v);
 	soft_set_running(v, false);
 	__atomic_store_n(&v->halted, 1, __ATOMIC_SEQ_CST);
-	while (!__atomic_load_n(&v->attention, __ATOMIC_SEQ_CST))
-		soft_futex(&v->attention, FUTEX_WAIT_BITSET, 0, NULL);
+	soft_sleep(v);
 	__atomic_store_n(&v->halted, 0, __ATOMIC_SEQ_CST);
 	soft_set_running(v, true);
 	pv_enter(v);

@@ -146,6 +146,7 @@ struct soft_vcpu {
 	u32 db_pending; /* DR6 bits of a #DB trap due after this insn */
 	u32 running;    /* atomic; SOFT_*: inside vcpu_run(), answers */
 	u32 halted;     /* atomic; its thread sleeps on attention */
+	u64 trim_from;  /* clock_ns(): not before is soft_code_trim() due */
 	u64 timer_deadline, timer_armed; /* atomic; clock_ns(), 0: none */
 	struct loop_timer *timer;
 	u32 flush_req, flush_done; /* atomic; revocations asked, answered */
@@ -249,6 +250,8 @@ void soft_code_reused(struct soft_vcpu *v);
 void soft_code_rekey(struct soft_vcpu *v);
 void soft_code_answer(struct soft_vcpu *v);
 void soft_code_forget(struct soft_vcpu *v);
+/* The same, and what it took of memory goes back to the host. */
+void soft_code_trim(struct soft_vcpu *v);
 
 /*
  * The translator is about to read the RAM page's bytes (granules 0), or keeps
@@ -282,6 +285,7 @@ struct soft_jit_ops {
 	/* 64-byte pieces of the page that translated code depends on. */
 	u64 (*granules)(struct soft_vcpu *v, u64 page);
 	void (*flush)(struct soft_vcpu *v); /* drop everything */
+	void (*trim)(struct soft_vcpu *v);  /* after that: free its memory */
 	/* A fault came out of run() by longjmp. */
 	void (*left_by_fault)(struct soft_vcpu *v);
 	/* engine_class.vcpu_left */
