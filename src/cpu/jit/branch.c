@@ -111,11 +111,11 @@ void tr_jmp(struct tr *t)
 /* Pushes the address of the next instruction; RCX and R11 are clobbered. */
 static void branch_push_next(struct tr *t)
 {
-	struct rm at = tr_stack(t, -8, true);
+	struct rm at = tr_stack(t, -tr_slot(t), true);
 
 	tr_rip(t, JIT_S2, (s64)t->x->off + t->x->i.len);
-	emit_store(&t->e, JIT_S2, at);
-	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, -8), true);
+	tr_store_slot(t, JIT_S2, at);
+	tr_move_sp(t, -tr_slot(t));
 }
 
 void tr_call(struct tr *t)
@@ -220,13 +220,13 @@ static void branch_indirect(struct tr *t, s32 popped)
 void tr_ret(struct tr *t)
 {
 	const struct insn *i = &t->x->i;
-	s32 pop = 8 + (i->form == FORM_I ? (s32)(u16)i->imm : 0);
+	s32 pop = tr_slot(t) + (i->form == FORM_I ? (s32)(u16)i->imm : 0);
 
 	vec_store_all(t, &t->vec);
 	t->vec = vec_none;
 	tr_guard_flags(t);
-	emit_load(&t->e, JIT_S1, tr_stack(t, 0, false));
-	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, pop), true);
+	tr_load_slot(t, JIT_S1, tr_stack(t, 0, false));
+	tr_move_sp(t, pop);
 	branch_indirect(t, pop);
 }
 
@@ -237,9 +237,11 @@ static void branch_target(struct tr *t)
 
 	tr_guard_flags(t);
 	if (i->mem)
-		emit_load(&t->e, JIT_S1, tr_operand(t, 8, false));
+		tr_load_slot(t, JIT_S1,
+			     tr_operand(t, (unsigned)tr_slot(t), false));
 	else
 		tr_get(t, JIT_S1, i->rm);
+	tr_cut(t, JIT_S1);
 	t->addend_loaded = false;
 }
 
@@ -259,7 +261,7 @@ void tr_call_ind(struct tr *t)
 	emit_store(&t->e, JIT_S1, rm_v(V(jit_tmp)));
 	branch_push_next(t);
 	emit_load(&t->e, JIT_S1, rm_v(V(jit_tmp)));
-	branch_indirect(t, -8);
+	branch_indirect(t, -tr_slot(t));
 }
 
 void tr_interp(struct tr *t)
@@ -311,6 +313,7 @@ static void way_cross(struct tr *t, const struct way_out *w, struct jit_link *l)
 		rm_mem(JIT_S2, offsetof(struct jit_link, page)));
 	page = emit_jcc(e, 5);
 	tr_add(t, JIT_S1, w->off & -(s64)PAGE_SIZE);
+	tr_cut(t, JIT_S1);
 	emit_store(e, JIT_S1, rm_v(V(code_page)));
 	l->site = emit_jmp(e);
 	if (e->full)

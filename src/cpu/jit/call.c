@@ -73,6 +73,7 @@ static const void *call_run(struct soft_vcpu *v, const struct jit_call *c)
 {
 	u64 rip = v->code_page + c->off, next = rip + c->i->len;
 	struct jit_unit *t;
+	u32 mode = v->mode;
 
 	v->rip = v->block_rip = rip;
 	v->jit->changed = false;
@@ -85,7 +86,8 @@ static const void *call_run(struct soft_vcpu *v, const struct jit_call *c)
 		v->rip = next;
 	if (unlikely(call_interrupted(v)))
 		return call_out(v, JIT_EXIT_POLL);
-	if (!c->ends && v->rip == next && !(c->vectors && v->jit_no_simd))
+	if (!c->ends && v->rip == next && v->mode == mode &&
+	    !(c->vectors && v->jit_no_simd))
 		return NULL;
 	t = jit_lookup(v);
 	return t ? codebuf_exec(&v->jit->buf, t->entry_fl)

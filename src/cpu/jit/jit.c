@@ -38,6 +38,7 @@ static u32 jit_slot(u64 lin, u64 key)
 struct jit_place {
 	const u8 *host, *next; /* next: NULL if not known */
 	u64 at;                /* offset in the memfd */
+	bool code32;
 };
 
 /* What crosses is right only if the page after is the one it ends in. */
@@ -53,7 +54,8 @@ static struct jit_unit *jit_find(struct soft_vcpu *v, const struct jit_place *p,
 {
 	struct jit_unit *t = v->jit->hash[jit_hash(p->at)];
 
-	while (t && (t->at != p->at || t->plain != plain || !jit_fits(v, t, p)))
+	while (t && (t->at != p->at || t->plain != plain ||
+		     t->code32 != p->code32 || !jit_fits(v, t, p)))
 		t = t->hash_next;
 	return t;
 }
@@ -240,7 +242,14 @@ static u64 jit_granules(struct soft_vcpu *v, u64 page)
 
 static bool jit_mode_ok(const struct soft_vcpu *v)
 {
-	return (v->mode & (MODE_CS64 | MODE_AC)) == MODE_CS64;
+	const struct seg_state *cs = &v->seg[SEG_CS];
+	u32 mode = v->mode & (MODE_CS64 | MODE_CS32 | MODE_SS32 | MODE_FLAT |
+			      MODE_PE | MODE_VM86 | MODE_AC);
+
+	if (mode & MODE_CS64)
+		return !(mode & MODE_AC);
+	return mode == (MODE_CS32 | MODE_SS32 | MODE_FLAT | MODE_PE) &&
+	       !cs->base && cs->limit == ~0u;
 }
 
 /* In the page where t's instruction ends. */
@@ -262,6 +271,7 @@ static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, bool plain)
 	struct jit_unit *t;
 	u64 begin = soft_trace(v) ? clock_ns() : 0;
 
+	j->u.code32 = p->code32;
 	if (!unit_read(&j->u, v->rip & PAGE_MASK,
 		       p->host - (v->rip & PAGE_MASK), p->next) ||
 	    j->u.in[0].kind == UNIT_INTERP)
@@ -272,7 +282,8 @@ static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, bool plain)
 	*t = (struct jit_unit){.at = p->at,
 			       .page = (u32)(p->at >> PAGE_SHIFT),
 			       .granules = j->u.granules,
-			       .plain = plain};
+			       .plain = plain,
+			       .code32 = p->code32};
 	if (!jit_translate(v, j, t))
 		return false;
 	t->hash_next = j->hash[jit_hash(t->at)];
@@ -296,12 +307,17 @@ static bool jit_fetch(struct soft_vcpu *v, struct jit_place *p)
 {
 	if (!jit_mode_ok(v) || !lin_canonical(v->rip))
 		return false;
+	p->code32 = !(v->mode & MODE_CS64);
+	if (p->code32)
+		v->rip = (u32)v->rip;
 	p->host = soft_host(v, v->rip, 1, MMU_EXEC);
 	p->next = NULL;
 	if (!p->host)
 		return false;
 	p->at = (u64)(p->host - soft_mem(v)->base);
-	if (unit_near_end(v->rip) && lin_canonical((v->rip | PAGE_MASK) + 1))
+	if (unit_near_end(v->rip) &&
+	    (p->code32 ? (v->rip | PAGE_MASK) != ~0u
+		       : lin_canonical((v->rip | PAGE_MASK) + 1)))
 		p->next = soft_host(v, (v->rip | PAGE_MASK) + 1, 1, MMU_EXEC);
 	return true;
 }

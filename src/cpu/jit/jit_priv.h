@@ -63,6 +63,7 @@ struct jit_unit {
 	u32 page;          /* index of the RAM page */
 	u32 links, nlinks; /* outgoing, in jit.link[] */
 	u64 granules;
+	bool code32; /* of 32-bit code */
 	bool plain;  /* does without v->window (window.c) */
 	bool second; /* none: stands for twin in the page where that ends */
 	u8 nslots;

@@ -70,11 +70,25 @@ static void rig_long(struct rig *r)
 		rig_put(r, RIG_DATA + i, 0x9e3779b97f4a7c15ull * (i + 1));
 }
 
+/* Protected mode at CPL 0, flat segments, no paging. */
+static void rig_protected(struct rig *r)
+{
+	rig_long(r);
+	r->s.cr0 &= ~(u64)CR0_PG;
+	r->s.cr4 &= ~(u64)0x20;
+	r->s.efer = 0;
+	rig_segments(r, rig_segment(RIG_CS0_32, 0xc09b, ~0u),
+		     rig_segment(RIG_DS0, 0xc093, ~0u));
+	r->s.seg[SEG_GS].base = RIG_DATA;
+	for (unsigned i = 0; i < 16; i++)
+		r->s.gpr[i] = i < 8 ? (u32)r->s.gpr[i] : 0;
+}
+
 /*
  * Runs the code on both, on the translator in lock step too, and compares all
  * registers and the data page.
  */
-static void same(const u8 *code, const u8 *end)
+static void same(void (*mode)(struct rig *), const u8 *code, const u8 *end)
 {
 	struct rig *r[3];
 	char line[512];
@@ -82,7 +96,7 @@ static void same(const u8 *code, const u8 *end)
 
 	for (unsigned k = 0; k < 3; k++) {
 		r[k] = rig_make(k > 0, k > 1);
-		rig_long(r[k]);
+		mode(r[k]);
 		rig_code(r[k], CODE_AT, code, end);
 		assert_int_equal(rig_run(r[k]), VCPU_EXIT_KICKED);
 		mem_read(&r[k]->mem, RIG_DATA, data[k], sizeof(data[k]));
@@ -103,7 +117,8 @@ static void same(const u8 *code, const u8 *end)
 	for (unsigned k = 0; k < 3; k++)
 		rig_unmake(r[k]);
 }
-#define SAME(code) same(code, code##_end)
+#define SAME(code)   same(rig_long, code, code##_end)
+#define SAME32(code) same(rig_protected, code, code##_end)
 
 CODE(sums, 64,
      "1: mov $1000, %ecx\n"
@@ -447,10 +462,40 @@ static void test_aliased(void **state)
 	SAME(aliased);
 }
 
+/* 32-bit code: the stack, one-byte INC and DEC, what is called. */
+CODE(code32, 32,
+     "mov $4000, %ecx\n mov $0x100000, %ebx\n xor %eax, %eax\n"
+     "1: inc %eax\n stc\n inc %edx\n adc $3, %edx\n dec %dx\n"
+     "push %eax\n push $-5\n pushl 4(%ebx)\n pop %esi\n pop %edi\n"
+     "add %esi, %edx\n call 2f\n pop %ebp\n mov $0x20000 + 6f - code32, %esi\n "
+     "call *%esi\n"
+     "xor %ebp, %edx\n mov %dl, %ah\n mov %ah, 5(%ebx)\n pusha\n popa\n"
+     "add %gs:8, %edx\n mov %edx, %gs:16\n bts %ecx, 32(%ebx)\n"
+     "lea -8(%ebx,%ecx,2), %edi\n xor %edi, %edx\n"
+     "imul $77, 8(%ebx), %edi\n rol %cl, %edi\n add %edi, %edx\n"
+     "cmpxchg8b 64(%ebx)\n sbb %edi, %edi\n cld\n mov %ebx, %edi\n"
+     "stosl\n filds 8(%ebx)\n fstpl 400(%ebx)\n pushf\n pop %edi\n"
+     "and $0x8d5, %edi\n add %edi, %edx\n movd %edx, %xmm1\n"
+     "paddd 128(%ebx), %xmm1\n movdqu %xmm1, 128(%ebx)\n"
+     "push %cs\n pop %edi\n mov %ds, %edi\n mov %edi, %es\n"
+     "dec %ecx\n jnz 1b\n out %al, $0xf4\n jmp .\n"
+     "2: push %ebp\n mov %esp, %ebp\n sub $16, %esp\n mov %eax, -4(%ebp)\n"
+     "test $1, %al\n jz 3f\n jmp *(0x20000 + 4f - code32)\n 3: leave\n ret\n"
+     "5: mov -4(%ebp), %edi\n xor %edi, %edx\n jmp 3b\n"
+     ".balign 4\n 4: .long 0x20000 + 5b - code32\n"
+     "6: ret\n");
+
+static void test_code32(void **state)
+{
+	(void)state;
+	SAME32(code32);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lockstep_finds),
+		cmocka_unit_test(test_code32),
 		cmocka_unit_test(test_loop),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_calls),

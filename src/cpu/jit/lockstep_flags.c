@@ -38,6 +38,7 @@ bool lockstep_look(struct soft_vcpu *v, struct unit_insn *x, u64 rip)
 	unsigned n = (unsigned)MIN(15, PAGE_SIZE - (rip & PAGE_MASK));
 	const u8 *host, *next;
 
+	v->jit->u.code32 = !(v->mode & MODE_CS64);
 	host = lin_canonical(rip) ? soft_host(v, rip, 1, MMU_EXEC) : NULL;
 	if (!host)
 		return false;

@@ -73,7 +73,6 @@ static struct opc plain_opc(const struct tr *t)
 
 	if (vex) {
 		o.pfx = jit_vex_prefix(t->x->bytes[i->opc_off - 1]);
-		o.w = !!(i->prefix & PFX_REXW);
 	} else if (i->prefix & PFX_REPNE) {
 		o.pfx = 0xf2;
 	} else if (i->prefix & PFX_REP) {
@@ -129,7 +128,11 @@ static void plain_opcode_reg(struct tr *t)
 
 	if (i->opsize == 2)
 		o.pfx = 0x66;
-	if (i->op == OP_XCHG) {
+	if (i->op == OP_INC || i->op == OP_DEC) { /* one byte: 32-bit code */
+		tr_need_flags(t);
+		o.code = 0xff;
+		emit_op(&t->e, o, i->op == OP_DEC, rm_reg(rm.host));
+	} else if (i->op == OP_XCHG) {
 		o.code = 0x87;
 		emit_op(&t->e, o, JIT_AX, rm_reg(rm.host));
 	} else if (i->op == OP_BSWAP) {
@@ -247,7 +250,7 @@ static bool plain_address(const struct insn *i, struct rm *m)
 {
 	u8 base = H_NONE, index = H_NONE;
 
-	if (i->base == INSN_REG_RIP || i->adsize != 8)
+	if (i->base == INSN_REG_RIP || i->adsize < MAX(i->opsize, 4))
 		return false;
 	if (i->base != INSN_REG_NONE && (base = jit_host[i->base]) == H_NONE)
 		return false;
@@ -374,13 +377,15 @@ void tr_push(struct tr *t)
 	struct rm at;
 
 	if (i->mem) {
-		emit_load(e, JIT_S2, tr_operand(t, 8, false));
+		tr_load_slot(t, JIT_S2,
+			     tr_operand(t, (unsigned)tr_slot(t), false));
 		emit_store(e, JIT_S2, rm_v(V(jit_tmp)));
 		t->addend_loaded = t->addend_kept;
 	}
-	at = tr_stack(t, -8, true);
+	at = tr_stack(t, -tr_slot(t), true);
 	if (i->form == FORM_I) {
-		emit_op(e, (struct opc){.code = 0xc7, .w = 1}, 0, at);
+		emit_op(e, (struct opc){.code = 0xc7, .w = !t->u->code32}, 0,
+			at);
 		emit_u32(e, (u32)i->imm);
 	} else {
 		if (i->mem)
@@ -389,9 +394,9 @@ void tr_push(struct tr *t)
 			emit_load(e, src, rm_v(V_GPR(i->rm)));
 		else
 			src = jit_host[i->rm];
-		emit_store(e, src, at);
+		tr_store_slot(t, src, at);
 	}
-	emit_lea(e, JIT_SP, rm_mem(JIT_SP, -8), true);
+	tr_move_sp(t, -tr_slot(t));
 }
 
 void tr_pop(struct tr *t)
@@ -400,9 +405,9 @@ void tr_pop(struct tr *t)
 	struct rm at = tr_stack(t, 0, false);
 	u8 to = jit_host[g] == H_NONE ? JIT_S2 : jit_host[g];
 
-	emit_load(&t->e, to, at);
+	tr_load_slot(t, to, at);
 	if (g != REG_SP)
-		emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, 8), true);
+		tr_move_sp(t, tr_slot(t));
 	if (to == JIT_S2)
 		tr_put(t, g, to);
 }
@@ -410,7 +415,8 @@ void tr_pop(struct tr *t)
 void tr_leave(struct tr *t)
 {
 	emit_mov(&t->e, JIT_S1, H_BP);
-	tr_access(t, 8, false);
-	emit_lea(&t->e, JIT_SP, rm_mem(H_BP, 8), true);
-	emit_load(&t->e, H_BP, rm_mem(JIT_S1, 0));
+	tr_cut(t, JIT_S1);
+	tr_access(t, (unsigned)tr_slot(t), false);
+	emit_lea(&t->e, JIT_SP, rm_mem(H_BP, tr_slot(t)), !t->u->code32);
+	tr_load_slot(t, H_BP, rm_mem(JIT_S1, 0));
 }

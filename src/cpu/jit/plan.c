@@ -148,9 +148,9 @@ static u8 plan_special(const struct insn *i)
 	case OP_JMP: return i->form == FORM_REL ? UNIT_JMP : UNIT_JMP_IND;
 	case OP_CALL: return i->form == FORM_REL ? UNIT_CALL : UNIT_CALL_IND;
 	case OP_RET: return UNIT_RET;
-	case OP_PUSH: return i->opsize == 8 ? UNIT_PUSH : UNIT_INTERP;
-	case OP_POP: return i->opsize == 8 && !i->mem ? UNIT_POP : UNIT_INTERP;
-	case OP_LEAVE: return i->opsize == 8 ? UNIT_LEAVE : UNIT_INTERP;
+	case OP_PUSH: return i->opsize != 2 ? UNIT_PUSH : UNIT_INTERP;
+	case OP_POP: return i->opsize != 2 && !i->mem ? UNIT_POP : UNIT_INTERP;
+	case OP_LEAVE: return i->opsize != 2 ? UNIT_LEAVE : UNIT_INTERP;
 	case OP_DIV:
 	case OP_IDIV: return i->opsize >= 4 ? UNIT_DIV : UNIT_INTERP;
 	case OP_CMPXCHG8B:
@@ -213,4 +213,38 @@ u8 plan_insn(const struct insn *i)
 	u8 kind = plan_translated(i);
 
 	return kind == UNIT_INTERP ? plan_called(i) : kind;
+}
+
+/*
+ * What is not written as in 64-bit code: other segments than the flat ones,
+ * 16-bit addresses, opcodes that are others there, and VEX.W, which is ignored
+ * where it would choose 64-bit registers.
+ */
+static bool plan_only32(const struct insn *i)
+{
+	const u32 attr = op_rows[i->row].attr;
+	bool one_byte =
+		(i->op == OP_INC || i->op == OP_DEC) && i->form == FORM_R;
+
+	if (i->mem && (i->adsize == 2 || i->seg == SEG_CS || i->seg == SEG_FS ||
+		       i->seg == SEG_GS))
+		return true;
+	if (attr & OPA_NO64 && !one_byte)
+		return true;
+	return i->prefix & PFX_VEX && i->prefix & PFX_REXW &&
+	       (!(attr & OPA_SIMD) || attr & (OPA_GPR_DST | OPA_GPR_SRC));
+}
+
+u8 plan_insn32(const struct insn *i)
+{
+	const u32 attr = op_rows[i->row].attr;
+	u8 kind;
+
+	if (attr & OPA_BRANCH && !(attr & OPA_SYSTEM) && i->opsize == 2)
+		return UNIT_INTERP;
+	kind = plan_only32(i) ? plan_called(i) : plan_insn(i);
+	if (kind == UNIT_SYS && i->op != OP_CLI && i->op != OP_STI &&
+	    i->op != OP_RDTSC)
+		return UNIT_CALLED;
+	return kind == UNIT_BITS ? UNIT_CALLED : kind;
 }

@@ -17,6 +17,8 @@ struct plan_use {
 
 /* enum unit_kind (unit.h) of an instruction. */
 u8 plan_insn(const struct insn *i);
+/* The same in 32-bit code with flat segments. */
+u8 plan_insn32(const struct insn *i);
 /* For UNIT_PLAIN and UNIT_SIMD. */
 struct plan_use plan_use(const struct insn *i);
 

@@ -28,6 +28,28 @@ void tr_rip(struct tr *t, u8 reg, s64 off)
 {
 	emit_load(&t->e, reg, rm_v(V(code_page)));
 	tr_add(t, reg, off);
+	tr_cut(t, reg);
+}
+
+void tr_cut(struct tr *t, u8 reg)
+{
+	if (t->u->code32)
+		emit_rr(&t->e, 0x89, false, reg, reg);
+}
+
+void tr_load_slot(struct tr *t, u8 reg, struct rm m)
+{
+	emit_op(&t->e, (struct opc){.code = 0x8b, .w = !t->u->code32}, reg, m);
+}
+
+void tr_store_slot(struct tr *t, u8 reg, struct rm m)
+{
+	emit_op(&t->e, (struct opc){.code = 0x89, .w = !t->u->code32}, reg, m);
+}
+
+void tr_move_sp(struct tr *t, s32 n)
+{
+	emit_lea(&t->e, JIT_SP, rm_mem(JIT_SP, n), !t->u->code32);
 }
 
 void tr_save_flags(struct tr *t)

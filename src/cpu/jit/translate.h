@@ -129,6 +129,18 @@ void tr_leave(struct tr *t);
 void tr_get(struct tr *t, u8 r, u8 g);
 void tr_put(struct tr *t, u8 g, u8 r);
 
+/* The stack's unit: 8 bytes, in 32-bit code 4; such a load, such a store, and
+ * RSP or ESP moved by n. Keep the flags. */
+static inline s32 tr_slot(const struct tr *t)
+{
+	return t->u->code32 ? 4 : 8;
+}
+void tr_load_slot(struct tr *t, u8 reg, struct rm m);
+void tr_store_slot(struct tr *t, u8 reg, struct rm m);
+void tr_move_sp(struct tr *t, s32 n);
+/* In 32-bit code: the upper half of a register becomes 0. */
+void tr_cut(struct tr *t, u8 reg);
+
 /* branch.c */
 void tr_jcc(struct tr *t);
 void tr_jmp(struct tr *t);

@@ -57,9 +57,10 @@ static bool unit_only_once(const struct insn *i)
 bool unit_look(const struct unit *u, struct unit_insn *x, u32 off, unsigned n)
 {
 	x->off = off;
-	if (insn_decode(&x->i, x->bytes, n, DECODE_64) != DECODE_OK)
+	if (insn_decode(&x->i, x->bytes, n,
+			u->code32 ? DECODE_32 : DECODE_64) != DECODE_OK)
 		return false;
-	x->kind = plan_insn(&x->i);
+	x->kind = u->code32 ? plan_insn32(&x->i) : plan_insn(&x->i);
 	if (u->twice && unit_only_once(&x->i))
 		x->kind = UNIT_INTERP;
 	x->label = x->loop = x->window = x->window_mem = false;

@@ -65,6 +65,7 @@ struct unit {
 	unsigned n, len; /* instructions, bytes */
 	bool simd, avx;  /* has vector instructions */
 	bool twice;      /* nothing that cannot be run twice (lockstep.h) */
+	bool code32;     /* 32-bit code in flat segments, else 64-bit */
 	bool crosses;    /* is one instruction that ends in the next page */
 	u16 live_out;    /* flags live where it falls off the end */
 	u64 granules;    /* 64-byte pieces of the page it depends on */
@@ -80,7 +81,7 @@ static inline bool unit_near_end(s64 off)
 }
 
 /*
- * Reads a unit at that offset of a page, 64-bit code; page is the page's host
+ * Reads a unit at that offset of a page, of u->code32; page is the page's host
  * address, next that of the one after (NULL: not known; only used if the first
  * instruction crosses). False: not even one instruction.
  */

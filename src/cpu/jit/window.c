@@ -136,7 +136,7 @@ void window_plan(struct unit *u)
 	struct window_sp sp[UNIT_INSNS];
 
 	u->window_low = u->window_end = 0;
-	if (!window_follow(u, sp))
+	if (u->code32 || !window_follow(u, sp))
 		return;
 	for (unsigned k = 0; k < u->n && sp[k].known; k++) {
 		struct unit_insn *x = &u->in[k];
@@ -212,7 +212,7 @@ struct rm tr_stack(struct tr *t, s32 disp, bool write)
 {
 	if (t->x->window)
 		return tr_window(t, disp);
-	emit_lea(&t->e, JIT_S1, rm_mem(JIT_SP, disp), true);
-	tr_access(t, 8, write);
+	emit_lea(&t->e, JIT_S1, rm_mem(JIT_SP, disp), !t->u->code32);
+	tr_access(t, (unsigned)tr_slot(t), write);
 	return rm_mem(JIT_S1, 0);
 }

@@ -89,12 +89,15 @@ static bool code_flat(const struct soft_vcpu *v)
 
 void soft_code_rekey(struct soft_vcpu *v)
 {
-	bool flat = code_flat(v);
+	bool flat = code_flat(v), direct;
 	u64 gen = v->fetch_gen[v->cpl == 3];
 	u64 key = (v->mode & (MODE_CS64 | MODE_CS32)) |
 		  (v->mode & MODE_CPL3 ? 4 : 0);
 
-	v->fetch_key = (flat ? gen : ~0ull) << 3 | key;
+	/* Translated code knows no segments. */
+	direct = v->mode & MODE_CS64 ||
+		 (v->mode & (MODE_FLAT | MODE_SS32)) == (MODE_FLAT | MODE_SS32);
+	v->fetch_key = (flat && direct ? gen : ~0ull) << 3 | key;
 	key |= (flat ? gen % FETCH_GENS : KEY_GEN_NONE) << 3;
 	v->code_key = key << 48;
 }

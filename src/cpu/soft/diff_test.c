@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Every row of the opcode table that CPL 3 can run, with generated operands,
- * on the real CPU and on the soft engine, interpreted and (64-bit code)
+ * on the real CPU and on the soft engine, interpreted and (32- and 64-bit code)
  * translated: registers, flags, vector and x87 state, memory and faults are
  * equal bit for bit. What the manual leaves to the CPU is left out: undefined
  * flags, and which of several faults comes first (diff_compare.c).
@@ -30,8 +30,8 @@ struct options {
 	unsigned max; /* differences to show */
 };
 
-/* The modes of decoding, and 64-bit code that is translated. */
-enum { MODE_JIT = 3, MODES };
+/* The modes of decoding, and those that are translated. */
+enum { MODE_JIT64 = 3, MODE_JIT32, MODES };
 
 /* For each row and mode. */
 struct count {
@@ -47,7 +47,8 @@ struct run {
 	u64 done, differ, hung;
 };
 
-static const char *const mode_names[] = {"16", "32", "64", "64_translated"};
+static const char *const mode_names[] = {"16", "32", "64", "64_translated",
+					 "32_translated"};
 
 /* ---- Running ---- */
 
@@ -118,8 +119,9 @@ static void run_case(struct run *t, const struct diff_case *c)
 	}
 	land(c, &a);
 	run_soft(t, t->soft, c->mode, c, &a);
-	if (c->mode == DECODE_64 && t->jit)
-		run_soft(t, t->jit, MODE_JIT, c, &a);
+	if (c->mode != DECODE_16 && t->jit)
+		run_soft(t, t->jit,
+			 c->mode == DECODE_64 ? MODE_JIT64 : MODE_JIT32, c, &a);
 	t->done++;
 }
 
