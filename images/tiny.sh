@@ -65,7 +65,7 @@ fi
 	mkdir -p /etc/acpi/PWRF
 	printf '#!/bin/sh\npoweroff -f\n' >/etc/acpi/PWRF/00000080
 	chmod +x /etc/acpi/PWRF/00000080
-	acpid
+	exec acpid -d
 ) >/dev/null 2>&1 &
 
 tty=ttyS0

@@ -84,6 +84,8 @@ struct ep_action {
 
 static const struct ep_action ep_action_list[] = {
 	{"PowerButton", vm_power_button, "power-button"},
+	/* Its clients want a shutdown, and this board's OS asks no keyboard. */
+	{"SendCtrlAltDel", vm_power_button, "power-button"},
 	{"Reset", vm_reset, "reset"},
 	{"Nmi", vm_nmi, "nmi"},
 	{"NewGeneration", vm_new_generation, "new-generation"},

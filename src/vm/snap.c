@@ -249,6 +249,8 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 	rc = vm_disks_lock(vm, true, e);
 	if (!rc)
 		rc = vm_state_load(vm, s->state, s->state_len, e);
+	if (!rc)
+		vm_new_generation(vm);
 	vm_unquiesce(vm);
 	return snap_in(s, rc, e);
 }
