@@ -165,6 +165,39 @@ def migrate(m, place, *args):
                             stderr=subprocess.STDOUT, text=True)
 
 
+class Started:
+    """A monitor that somebody else has started."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def poll(self):
+        p = subprocess.run([SUBLET, "info", self.name], capture_output=True)
+        return p.returncode or None
+
+    def wait(self, seconds=0):
+        return 0
+
+    def kill(self):
+        subprocess.run([SUBLET, "kill", self.name], capture_output=True)
+
+
+def move_by_command(m):
+    """Over the standard streams of a command."""
+    t = Monitor.__new__(Monitor)
+    t.name, t.console = "started", tmp + "/started.console"
+    t.err = tmp + "/started.err"
+    p = migrate(m, "exec:%s receive stdio: --engine soft --name %s --console "
+                "file=%s 2>%s" % (SUBLET, t.name, t.console, t.err))
+    t.p = Started(t.name)
+    Monitor.all.append(t)
+    out = p.communicate(timeout=90)[0]
+    check(p.returncode == 0, "migrate: " + out)
+    check(m.gone() == 0, "the source: " + m.errors())
+    t.runs()
+    return t
+
+
 def unix_place():
     return "unix:%s/sock%d" % (tmp, Monitor.count)
 
@@ -218,7 +251,7 @@ def test_moves():
         m = move(m, tcp_place(), "--streams", "4", "--compress", "zstd")
         m = move(m, unix_place(), "--post-copy", "always")
         m = move(m, tcp_place(), "--compress", "lz4", "--streams", "16")
-        m = move(m, "unix:%s/again" % tmp)
+        m = move_by_command(m)
     finally:
         m.end()
 
@@ -305,6 +338,15 @@ def test_refused(m):
     finally:
         os.rename(disk + ".away", disk)
     t.end()
+
+
+def test_paused(m):
+    """A machine that stands still would run there."""
+    subprocess.run([SUBLET, "pause", m.name], check=True)
+    out = migrate(m, "unix:%s/none" % tmp).communicate(timeout=20)[0]
+    subprocess.run([SUBLET, "resume", m.name], check=True)
+    check("is paused" in out, out)
+    m.runs()
 
 
 def test_dry_run(m):
@@ -537,7 +579,7 @@ def short():
     tests = [test_moves, test_source_killed, test_post_copy_resumed,
              test_cancel, test_target_killed, test_target_stalls,
              test_stream_killed, test_refused, test_goals, test_dry_run,
-             test_nonsense, test_tls]
+             test_paused, test_nonsense, test_tls]
     only = os.environ.get("ONLY")
     for test in tests:
         if only and only not in test.__name__:

@@ -63,7 +63,7 @@ static int receive_console(struct receive *r, const char *text)
 static int receive_options(struct receive *r, int argc, char **argv)
 {
 	const char **words = calloc((size_t)argc, sizeof(*words));
-	const char *console = "tty", *timeout = "30";
+	const char *console = NULL, *timeout = "30";
 	const char *name = NULL;
 	const struct ctl_option options[] = {
 		{"--engine", NULL, &r->in.engine},
@@ -85,6 +85,8 @@ static int receive_options(struct receive *r, int argc, char **argv)
 		return CLI_EXIT_FAILED;
 	rc = ctl_parse(argc, argv, options, words, &n, 1, 1,
 		       "a place to wait at");
+	if (!rc && !console)
+		console = strcmp(words[0], "stdio:") ? "tty" : "none";
 	if (!rc)
 		rc = receive_console(r, console);
 	if (!rc)

@@ -9,12 +9,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ADDR_BACKLOG 32
@@ -196,30 +198,48 @@ static int addr_connect_unix(const struct mig_addr *a,
 	return fd;
 }
 
-/* The child's standard input and output are one socket. */
+/* In the child's child: free of the VM's signal masks and terminal. It may
+ * outlive us: what it has become may be the target. */
+NORETURN static void addr_exec_command(const char *command, int fd)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	setsid();
+	dup2(fd, STDIN_FILENO);
+	dup2(fd, STDOUT_FILENO);
+	execl("/bin/sh", "sh", "-c", command, NULL);
+	_exit(127);
+}
+
+/* The command's standard input and output are one socket; init reaps it. */
 static int addr_exec(const struct mig_addr *a, struct mig_chan *c,
 		     struct err *e)
 {
-	int sv[2];
+	int sv[2], rc = 0;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return err_errno(e, -errno, "cannot make a socket");
 	pid = fork();
-	if (pid < 0) {
-		close(sv[0]);
-		close(sv[1]);
-		return err_errno(e, -errno, "cannot start '%s'", a->path);
-	}
 	if (!pid) {
-		dup2(sv[1], STDIN_FILENO);
-		dup2(sv[1], STDOUT_FILENO);
-		execl("/bin/sh", "sh", "-c", a->path, NULL);
-		_exit(127);
+		pid = fork();
+		if (!pid)
+			addr_exec_command(a->path, sv[1]);
+		_exit(pid < 0);
 	}
+	if (pid < 0)
+		rc = err_errno(e, -errno, "cannot start '%s'", a->path);
+	else
+		waitpid(pid, NULL, 0);
 	close(sv[1]);
-	mig_chan_init(c, sv[0], sv[0], pid);
-	return 0;
+	if (rc)
+		close(sv[0]);
+	else
+		mig_chan_init(c, sv[0], sv[0]);
+	return rc;
 }
 
 int mig_addr_connect(const struct mig_addr *a, struct mig_chan *c,
@@ -238,7 +258,7 @@ int mig_addr_connect(const struct mig_addr *a, struct mig_chan *c,
 	if (rc || (a->kind != MIG_EXEC && fd < 0))
 		return rc ? rc : fd;
 	if (a->kind != MIG_EXEC)
-		mig_chan_init(c, fd, fd, 0);
+		mig_chan_init(c, fd, fd);
 	c->cancel = cancel;
 	c->timeout_ms = timeout_ms;
 	return 0;
@@ -336,7 +356,7 @@ int mig_addr_accept(int fd, struct mig_chan *c, const struct mig_cancel *cancel,
 	if (s < 0)
 		return err_errno(e, -errno, "cannot take the connection");
 	addr_tune(s);
-	mig_chan_init(c, s, s, 0);
+	mig_chan_init(c, s, s);
 	c->cancel = cancel;
 	if (timeout_ms)
 		c->timeout_ms = timeout_ms;

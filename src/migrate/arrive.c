@@ -136,7 +136,7 @@ int incoming_accept(struct mig_incoming *in, struct mig_chan *c,
 	int rc;
 
 	if (in->addr.kind == MIG_STDIO) {
-		mig_chan_init(c, dup(STDIN_FILENO), dup(STDOUT_FILENO), 0);
+		mig_chan_init(c, dup(STDIN_FILENO), dup(STDOUT_FILENO));
 		c->cancel = &in->cancel;
 		rc = 0;
 	} else {
@@ -302,6 +302,16 @@ struct mig_incoming *mig_incoming_new(const struct mig_incoming_options *o,
 	return NULL;
 }
 
+void incoming_unlisten(struct mig_incoming *in)
+{
+	if (in->listen < 0)
+		return;
+	close(in->listen);
+	in->listen = -1;
+	if (in->addr.kind == MIG_UNIX)
+		unlink(in->addr.path);
+}
+
 void mig_incoming_stop(struct mig_incoming *in)
 {
 	post_free(in);
@@ -311,11 +321,7 @@ void mig_incoming_stop(struct mig_incoming *in)
 void mig_incoming_free(struct mig_incoming *in)
 {
 	mig_incoming_stop(in);
-	if (in->listen >= 0) {
-		close(in->listen);
-		if (in->addr.kind == MIG_UNIX)
-			unlink(in->addr.path);
-	}
+	incoming_unlisten(in);
 	mig_hello_fini(&in->hello);
 	pthread_cond_destroy(&in->changed);
 	pthread_mutex_destroy(&in->lock);

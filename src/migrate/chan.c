@@ -5,10 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,12 +18,11 @@
 /* What one write may take from the bandwidth at once. */
 #define CHAN_PIECE (256 * KIB)
 
-void mig_chan_init(struct mig_chan *c, int in, int out, pid_t child)
+void mig_chan_init(struct mig_chan *c, int in, int out)
 {
 	*c = (struct mig_chan){
 		.in = in,
 		.out = out,
-		.child = child,
 		.timeout_ms = MIG_TIMEOUT_MS,
 	};
 	pthread_mutex_init(&c->write_lock, NULL);
@@ -42,11 +39,6 @@ void mig_chan_close(struct mig_chan *c)
 	if (c->in >= 0)
 		close(c->in);
 	c->in = c->out = -1;
-	if (c->child > 0) {
-		kill(c->child, SIGTERM);
-		waitpid(c->child, NULL, 0);
-	}
-	c->child = 0;
 }
 
 static int chan_gone(struct err *e)

@@ -11,7 +11,6 @@
 #define MIGRATE_CHAN_H
 
 #include <pthread.h>
-#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/types.h"
@@ -34,7 +33,6 @@ struct mig_cancel {
 
 struct mig_chan {
 	int in, out; /* the same for sockets; owned */
-	pid_t child; /* of exec:, or 0 */
 	struct mig_tls *tls;
 	struct mig_pace *pace;           /* NULL: no limit */
 	const struct mig_cancel *cancel; /* NULL: it goes on to the end */
@@ -52,7 +50,7 @@ int mig_poll(int fd, short events, int ms, const struct mig_cancel *cancel,
 	     struct err *e);
 
 /* Takes over the descriptors and makes them non-blocking. */
-void mig_chan_init(struct mig_chan *c, int in, int out, pid_t child);
+void mig_chan_init(struct mig_chan *c, int in, int out);
 void mig_chan_close(struct mig_chan *c);
 
 /*

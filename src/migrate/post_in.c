@@ -330,6 +330,7 @@ static void post_finish(struct post_in *p)
 	ioctl(p->uffd, UFFDIO_UNREGISTER, &all);
 	if (write(p->stop, &one, sizeof(one)) < 0)
 		log_warn("post-copy: cannot end a thread");
+	incoming_unlisten(p->in);
 	log_info("post-copy: all memory is here");
 }
 

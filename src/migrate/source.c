@@ -274,6 +274,10 @@ static int source_pause(void *arg, struct err *e)
 	if (vm->end != VM_END_NONE)
 		return err_set(e, -ECANCELED, "the machine ended meanwhile");
 	mig_throttle_fini(&s->throttle);
+	if (vm->pauses)
+		return err_set(e, -EBUSY,
+			       "the machine is paused; it can move "
+			       "when it runs (sublet resume)");
 	vm_quiesce(vm);
 	s->quiet = true;
 	rc = vm_state_save(vm, &s->state, e);
@@ -475,6 +479,10 @@ static int source_movable(struct source *s, struct err *e)
 			       "a machine that runs a command for us (sublet "
 			       "run IMAGE -- COMMAND) cannot move: the "
 			       "command's streams are this process's");
+	if (s->host->vm->pauses)
+		return err_set(e, -EBUSY,
+			       "the machine is paused; it can move "
+			       "when it runs (sublet resume)");
 	if (c->debug_console_port)
 		return err_set(e, -ENOTSUP,
 			       "a machine with a debug console "

@@ -329,6 +329,8 @@ int mig_incoming_receive(struct mig_incoming *in, struct vm *vm, struct err *e)
 		mig_send(&in->chan[0], MIG_REFUSE, e->text,
 			 (u32)strlen(e->text), NULL);
 	incoming_hang_up(in, !rc && in->post ? 1 : 0);
+	if (!rc && !in->post)
+		incoming_unlisten(in);
 	buf_free(&in->state);
 	mig_ram_in_fini(&in->ram);
 	if (rc)

@@ -60,6 +60,8 @@ void post_free(struct mig_incoming *in);
 /* Tells the source to go on, and what we can do. */
 int incoming_accept_it(struct mig_incoming *in, const char *engine,
 		       struct err *e);
+/* Nobody else is waited for. */
+void incoming_unlisten(struct mig_incoming *in);
 /* Ends the connections from that number on, and their threads. */
 void incoming_hang_up(struct mig_incoming *in, unsigned from);
 /* A new connection of an expected kind, with TLS. */

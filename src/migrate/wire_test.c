@@ -38,8 +38,8 @@ static int pair_setup(void **state)
 
 	assert_non_null(p);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
-	mig_chan_init(&p->a, sv[0], sv[0], 0);
-	mig_chan_init(&p->b, sv[1], sv[1], 0);
+	mig_chan_init(&p->a, sv[0], sv[0]);
+	mig_chan_init(&p->b, sv[1], sv[1]);
 	p->a.timeout_ms = p->b.timeout_ms = 300;
 	assert_int_equal(mig_frame_init(&p->f, &p->e), 0);
 	*state = p;
@@ -147,7 +147,7 @@ static size_t record(u8 *out, size_t max)
 	int sv[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
-	mig_chan_init(&a, sv[0], sv[0], 0);
+	mig_chan_init(&a, sv[0], sv[0]);
 	mig_send(&a, MIG_STATE, "0123456789abcdef", 16, &e);
 	mig_send_u64(&a, MIG_STATE_END, 16, &e);
 	n = (size_t)read(sv[1], out, max);
@@ -164,7 +164,7 @@ static int replay(const u8 *bytes, size_t n, struct err *e)
 
 	assert_int_equal(mig_frame_init(&f, e), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
-	mig_chan_init(&b, sv[1], sv[1], 0);
+	mig_chan_init(&b, sv[1], sv[1]);
 	b.timeout_ms = 2000;
 	assert_int_equal(write(sv[0], bytes, n), n);
 	close(sv[0]);

@@ -108,6 +108,11 @@ void vm_do_reset(struct vm *vm)
 	char text[600];
 	int rc;
 
+	if (vm->away) { /* what is here is the last copy, perhaps */
+		__atomic_and_fetch(&vm->want, ~(u32)VM_WANT_RESET,
+				   __ATOMIC_SEQ_CST);
+		return;
+	}
 	vm_quiesce(vm);
 	pc_reset(vm->pc);
 	rc = vm_boot(vm, &e);
