@@ -402,6 +402,51 @@ static void test_remapped(void **state)
 	SAME(remapped);
 }
 
+/*
+ * Exceptions out of hot code and back into it: #PF of loads and stores, INT3,
+ * single steps, #GP of SYSRET and IRET; what is pushed but for flags.
+ */
+CODE(exceptions, 64,
+     "mov $0x2000, %edi\n movw $0xfff, 0x100f00\n movq $0x2000, 0x100f02\n"
+     "lidt 0x100f00\n mov $1500, %r12d\n mov $0x600000, %ebx\n"
+     "lea 11f(%rip), %rax\n mov $1, %ecx\n call 10f\n"
+     "lea 13f(%rip), %rax\n mov $3, %ecx\n call 10f\n"
+     "lea 14f(%rip), %rax\n mov $13, %ecx\n call 10f\n"
+     "lea 15f(%rip), %rax\n mov $14, %ecx\n call 10f\n"
+     "mov $0x12018, %edi\n mov %rsp, %rbp\n xor %r15d, %r15d\n"
+     "1: movq $0, (%rdi)\n invlpg (%rbx)\n test $1, %r12b\n jz 2f\n"
+     "add %r12, 8(%rbx)\n jmp 3f\n"
+     "2: test $2, %r12b\n jz 4f\n add 16(%rbx), %r13\n jmp 3f\n"
+     "4: pushq 24(%rbx)\n pop %rax\n lock cmpxchg %r12, 32(%rbx)\n"
+     "3: stc\n int3\n adc $0, %r13\n"
+     "mov $0x1234567890abcdef, %rcx\n xor %r11d, %r11d\n sysretq\n"
+     "pushfq\n orq $0x100, (%rsp)\n popfq\n nop\n add $1, %r13\n nop\n"
+     "push $0x10\n push %rbp\n push $2\n push $0x7f\n push $0\n iretq\n"
+     "mov %rbp, %rsp\n mov %rsp, %rax\n push $0x10\n push %rax\n push $2\n"
+     "push $8\n lea 5f(%rip), %rax\n push %rax\n iretq\n"
+     "5: dec %r12d\n jnz 1b\n movq $0x6000e7, (%rdi)\n invlpg (%rbx)\n"
+     "out %al, $0xf4\n jmp .\n"
+     "10: shl $4, %ecx\n lea (%rdi,%rcx), %rdx\n mov %ax, (%rdx)\n"
+     "movw $8, 2(%rdx)\n movw $0x8e00, 4(%rdx)\n shr $16, %rax\n"
+     "mov %ax, 6(%rdx)\n shr $16, %rax\n mov %rax, 8(%rdx)\n ret\n"
+     "11: inc %r15\n add (%rsp), %r13\n test $3, %r15b\n jnz 12f\n"
+     "andq $~0x100, 16(%rsp)\n 12: iretq\n"
+     "13: add 24(%rsp), %r13\n rol $1, %r13\n iretq\n"
+     "14: pop %rax\n xor %rax, %r13\n rol $7, %r13\n add (%rsp), %r13\n"
+     "addq $2, (%rsp)\n test %eax, %eax\n jnz 16f\n incq (%rsp)\n"
+     "16: iretq\n"
+     "15: pop %rax\n add %rax, %r13\n rol $3, %r13\n mov %cr2, %rax\n"
+     "xor %rax, %r13\n mov (%rsp), %rax\n add %rax, %r13\n"
+     "mov 24(%rsp), %rax\n xor %rax, %r13\n mov 16(%rsp), %rax\n"
+     "and $~0x8d5, %rax\n add %rax, %r13\n movq $0x6000e7, (%rdi)\n"
+     "iretq\n");
+
+static void test_exceptions(void **state)
+{
+	(void)state;
+	SAME(exceptions);
+}
+
 /* Everything that holds code is given up between two runs. */
 static void test_trim(void **state)
 {
@@ -511,6 +556,7 @@ int main(void)
 		cmocka_unit_test(test_crossing_pages),
 		cmocka_unit_test(test_remapped),
 		cmocka_unit_test(test_trim),
+		cmocka_unit_test(test_exceptions),
 		cmocka_unit_test(test_aliased),
 	};
 
