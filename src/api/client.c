@@ -242,7 +242,7 @@ static int client_ask(struct client *c, const char *method, const char *path,
 int client_request(struct client *c, const char *method, const char *path,
 		   json_t *body, json_t **reply, struct err *e)
 {
-	struct answer a;
+	struct answer a = {0};
 	json_t *j = NULL;
 	const char *fault;
 	int rc;
@@ -268,7 +268,7 @@ int client_request(struct client *c, const char *method, const char *path,
 
 int client_console(struct client *c, struct err *e)
 {
-	struct answer a;
+	struct answer a = {0};
 	json_t *j = NULL;
 	const char *fault;
 	int rc = client_ask(c, "GET", "/console",

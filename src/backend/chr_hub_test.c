@@ -261,12 +261,12 @@ static void slow_reader(void **state)
 static void too_many(void **state)
 {
 	struct fix *f = *state;
-	int fd[20], n = 0;
+	int fd[20], n = 0, last = 0;
 
-	while (n < 20 && (fd[n] = attach(f)) >= 0)
-		n++;
+	while (n < 20 && (last = attach(f)) >= 0)
+		fd[n++] = last;
 	assert_in_range(n, 4, 16);
-	assert_int_equal(fd[n], -EBUSY);
+	assert_int_equal(last, -EBUSY);
 	assert_true(chr_hub_full(f->hub));
 	close(fd[0]);
 	for (unsigned i = 0; i < 10000 && chr_hub_full(f->hub); i++)

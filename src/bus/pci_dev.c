@@ -211,7 +211,7 @@ static void pci_dev_loaded(struct dev *dev)
 static int pci_dev_other(struct pci_dev *d, const struct pci_regs *r,
 			 unsigned at, struct err *e)
 {
-	if (at >= PCI_COMMAND)
+	if (at >= PCI_COMMAND && at < sizeof(r->cfg))
 		return err_set(e, -ENODEV,
 			       "PCI device %u (%s) has %#x in byte %#x of its "
 			       "configuration, here it is %#x",
