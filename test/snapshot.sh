@@ -107,6 +107,19 @@ check "show tells the machine" -n "$($s snapshot show "$t/s1" | grep '128 MiB')"
 check "show tells registers" -n \
 	"$($s snapshot show "$t/s1" --all | grep '  rip = ')"
 
+# ---- clones ----
+
+$s clone $now -n 3 --name c >"$t/out" 2>"$t/err"
+check "three clones" "$($s ps | grep -c '^c-[123] ')" -eq 3
+check "the clones are named" "$(grep -c '^c-[123]$' "$t/out")" -eq 3
+check "a clone of a clone" -n "$($s clone c-2 --name cc 2>&1 | grep '^cc-1$')"
+check "the template is gone" -z "$(ls /dev/shm | grep sublet-clone-)"
+(sleep 0.3; printf '\003\ncat /proc/uptime\n'; sleep 1) |
+	timeout 10 $s console c-3 >"$t/out" 2>&1
+check "a clone goes on" -n "$(grep -a '^[0-9][0-9.]* [0-9]' "$t/out")"
+$s kill c-1 c-2 c-3 cc-1 >/dev/null
+refuse "a clone of nobody" "nobody" $s clone nobody
+
 # ---- refusals ----
 
 refuse "a folder that is there" "is there already" $s snapshot $now "$t/s1"

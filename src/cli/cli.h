@@ -25,6 +25,6 @@ extern const struct cli_verb cli_run, cli_image, cli_doctor, cli_ps, cli_info,
 /* Moving a VM. */
 extern const struct cli_verb cli_migrate, cli_receive;
 /* Saving it. */
-extern const struct cli_verb cli_snapshot, cli_restore;
+extern const struct cli_verb cli_snapshot, cli_restore, cli_clone;
 
 #endif

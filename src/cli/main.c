@@ -27,8 +27,8 @@ static const struct cli_verb *const verbs[] = {
 	&cli_console, &cli_wait,    &cli_pause,        &cli_resume,
 	&cli_stop,    &cli_kill,    &cli_power_button, &cli_reset,
 	&cli_nmi,     &cli_migrate, &cli_receive,      &cli_snapshot,
-	&cli_restore, &cli_image,   &cli_doctor,       &cli_version,
-	&cli_help,
+	&cli_restore, &cli_clone,   &cli_image,        &cli_doctor,
+	&cli_version, &cli_help,
 };
 
 static const struct cli_verb *main_find(const char *name)

@@ -53,7 +53,7 @@ static int restore_options(struct restore *r, struct err *e)
 		c->name = r->name;
 		r->o.name_given = true;
 	}
-	c->engine = r->engine ? r->engine : "auto";
+	c->engine = r->engine ? r->engine : r->snap.info.engine;
 	if (r->no_forwards)
 		c->nforwards = 0;
 	r->o.detach = r->detach;
@@ -139,9 +139,8 @@ const struct cli_verb cli_restore = {
 		"its own and gone with it. DIR must stay as it is while the "
 		"machine runs.\n"
 		"\n"
-		"  --engine auto|kvm|soft  what executes the guest (auto); "
-		"may be another than\n"
-		"                          before\n"
+		"  --engine auto|kvm|soft  what executes the guest; by "
+		"default the same as before\n"
 		"  --name NAME             its name for the other verbs\n"
 		"  --console tty|file=FILE|none\n"
 		"                          where the guest's console goes "

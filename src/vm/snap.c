@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backend/disk.h"
+#include "base/clock.h"
 #include "base/crc32c.h"
 #include "vm/snap_file.h"
 #include "vm/snap_ram.h"
@@ -188,10 +189,26 @@ static int snap_config(struct snap *s, struct err *e)
 	return vm_config_check(&s->config, e);
 }
 
+/* Made on this host and since it was booted: its clock is known. */
+static void snap_host(struct snap *s)
+{
+	char here[SNAP_BOOT_ID];
+	json_int_t hz = 0;
+	const char *boot;
+
+	if (!json_unpack(s->manifest, "{s:{s:s, s:I}}", "host", "boot_id",
+			 &boot, "tsc_hz", &hz) &&
+	    snap_boot_id(here) && !strcmp(here, boot) && hz > 100000000 &&
+	    hz < 100000000000)
+		clock_tsc_assume((u64)hz);
+}
+
 static int snap_open_all(struct snap *s, struct err *e)
 {
 	int rc = snap_manifest(s, e);
 
+	if (!rc)
+		snap_host(s);
 	if (!rc)
 		rc = snap_state(s, e);
 	if (!rc)

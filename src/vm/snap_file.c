@@ -74,14 +74,20 @@ int snap_dir_done(struct snap_dir *d, struct err *e)
 		  : 0;
 }
 
-void snap_dir_free(struct snap_dir *d)
+static void snap_empty(int fd)
 {
-	DIR *dir = d->temp && d->fd >= 0 ? fdopendir(dup(d->fd)) : NULL;
+	DIR *dir = fdopendir(dup(fd));
 
 	for (struct dirent *f; dir && (f = readdir(dir));)
-		unlinkat(d->fd, f->d_name, 0); /* . and .. stay */
+		unlinkat(fd, f->d_name, 0); /* . and .. stay */
 	if (dir)
 		closedir(dir);
+}
+
+void snap_dir_free(struct snap_dir *d)
+{
+	if (d->temp && d->fd >= 0)
+		snap_empty(d->fd);
 	if (d->temp)
 		rmdir(d->temp);
 	if (d->fd >= 0)
@@ -89,6 +95,17 @@ void snap_dir_free(struct snap_dir *d)
 	free(d->temp);
 	free(d->path);
 	*d = (struct snap_dir){.fd = -1};
+}
+
+void snap_remove(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return;
+	snap_empty(fd);
+	close(fd);
+	rmdir(path);
 }
 
 /* ---- files ---- */
@@ -169,6 +186,18 @@ int snap_read(int dirfd, const char *name, u64 max, u8 **out, u64 *len,
 	free(*out);
 	*out = NULL;
 	return err_set(e, -EIO, "cannot read the snapshot's file %s", name);
+}
+
+bool snap_boot_id(char out[SNAP_BOOT_ID])
+{
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, SNAP_BOOT_ID - 1);
+
+	if (fd >= 0)
+		close(fd);
+	out[MAX(n, 0)] = 0;
+	out[strcspn(out, "\n")] = 0;
+	return *out;
 }
 
 /* ---- the manifest's checksum ---- */

@@ -137,7 +137,7 @@ static int take_memory(struct take *t, struct err *e)
 
 static int take_manifest(struct take *t, struct err *e)
 {
-	char when[32], *text;
+	char when[32], boot[SNAP_BOOT_ID], *text;
 	struct tm tm;
 	time_t now = time(NULL);
 	int rc;
@@ -151,6 +151,11 @@ static int take_manifest(struct take *t, struct err *e)
 			    json_string(t->vm->config.name));
 	json_object_set_new(t->manifest, "engine",
 			    json_string(t->vm->engine->class->name));
+	if (snap_boot_id(boot))
+		json_object_set_new(t->manifest, "host",
+				    json_pack("{s:s, s:I}", "boot_id", boot,
+					      "tsc_hz",
+					      (json_int_t)clock_tsc_hz()));
 	json_object_set_new(t->manifest, "config",
 			    vm_config_json(&t->vm->config));
 	json_object_set_new(
