@@ -44,6 +44,45 @@ static u8 access_reg(struct tr *t, u8 g, u8 scratch)
 	return scratch;
 }
 
+#define V_SEG(s, field)                            \
+	(V(seg) + (s) * sizeof(struct seg_state) + \
+	 offsetof(struct seg_state, field))
+
+/* With this flag the access is the interpreter's. */
+static void access_leave(struct tr *t, u8 cc)
+{
+	tr_way(t, emit_jcc(&t->e, cc), WAY_VALUE, t->x->off, t->x->live);
+}
+
+/* Out unless the segment is writable data of 4 GiB, as that of threads is. */
+static void access_check_segment(struct tr *t)
+{
+	const struct insn *i = &t->x->i;
+	struct emit *e = &t->e;
+	u32 want = SEG_ATTR_P | SEG_ATTR_S | 2;
+
+	emit_alu_imm(e, 7, false, JIT_S1, -(s32)MAX(i->memsize, 1));
+	access_leave(t, 7); /* JA */
+	emit_op(e, (struct opc){.code = 0x83}, 7, rm_v(V_SEG(i->seg, limit)));
+	emit_u8(e, 0xff);
+	access_leave(t, 5); /* JNE */
+	emit_op(e, (struct opc){.code = 0x8b}, JIT_S2,
+		rm_v(V_SEG(i->seg, attr)));
+	emit_alu_imm(e, 4, false, JIT_S2,
+		     (s32)(want | SEG_ATTR_UNUSABLE | 0xc));
+	emit_alu_imm(e, 7, false, JIT_S2, (s32)want);
+	access_leave(t, 5);
+}
+
+/* Adds the base of FS or GS to RCX. */
+static void access_segment(struct tr *t)
+{
+	if (t->u->code32)
+		access_check_segment(t);
+	emit_op(&t->e, (struct opc){.code = 0x03, .w = !t->u->code32}, JIT_S1,
+		rm_v(V_SEG(t->x->i.seg, base)));
+}
+
 void tr_address(struct tr *t, bool linear)
 {
 	const struct insn *i = &t->x->i;
@@ -72,9 +111,7 @@ void tr_address(struct tr *t, bool linear)
 				 rm_sib(base, index, i->scale, i->disp), w);
 	}
 	if (linear && (i->seg == SEG_FS || i->seg == SEG_GS))
-		emit_op(&t->e, (struct opc){.code = 0x03, .w = 1}, JIT_S1,
-			rm_v(V(seg) + i->seg * sizeof(struct seg_state) +
-			     offsetof(struct seg_state, base)));
+		access_segment(t);
 }
 
 void tr_access(struct tr *t, unsigned size, bool write)

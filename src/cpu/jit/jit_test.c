@@ -530,10 +530,18 @@ CODE(code32, 32,
      ".balign 4\n 4: .long 0x20000 + 5b - code32\n"
      "6: ret\n");
 
+/* GS has a limit: its accesses are the interpreter's. */
+static void rig_limited(struct rig *r)
+{
+	rig_protected(r);
+	r->s.seg[SEG_GS].limit = 0xfff;
+}
+
 static void test_code32(void **state)
 {
 	(void)state;
 	SAME32(code32);
+	same(rig_limited, code32, code32_end);
 }
 
 int main(void)

@@ -216,9 +216,9 @@ u8 plan_insn(const struct insn *i)
 }
 
 /*
- * What is not written as in 64-bit code: other segments than the flat ones,
- * 16-bit addresses, opcodes that are others there, and VEX.W, which is ignored
- * where it would choose 64-bit registers.
+ * What is not written as in 64-bit code: CS as a segment of data, 16-bit
+ * addresses, opcodes that are others there, and VEX.W, which is ignored where
+ * it would choose 64-bit registers.
  */
 static bool plan_only32(const struct insn *i)
 {
@@ -226,8 +226,7 @@ static bool plan_only32(const struct insn *i)
 	bool one_byte =
 		(i->op == OP_INC || i->op == OP_DEC) && i->form == FORM_R;
 
-	if (i->mem && (i->adsize == 2 || i->seg == SEG_CS || i->seg == SEG_FS ||
-		       i->seg == SEG_GS))
+	if (i->mem && (i->adsize == 2 || i->seg == SEG_CS))
 		return true;
 	if (attr & OPA_NO64 && !one_byte)
 		return true;

@@ -37,14 +37,16 @@ static void unit_flags(struct unit_insn *x)
 		x->read = RFLAGS_ARITH;
 }
 
-/* What lock step cannot take back, or what would be another thing then. */
+/*
+ * What lock step cannot take back, or what would be another thing then. PUSHF
+ * makes of undefined flags, which may differ, a number that may not.
+ */
 static bool unit_only_once(const struct insn *i)
 {
 	u32 attr = op_rows[i->row].attr;
 
 	switch (i->op) {
 	case OP_CLI:
-	case OP_PUSHF:
 	case OP_SWAPGS:
 	case OP_MOV_FROM_CR: return false;
 	default:
