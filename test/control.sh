@@ -260,6 +260,14 @@ $s run --detach --name linux tiny >/dev/null
 await sh -c "timeout 1 $s console linux </dev/null | grep -q 'Type exit'"
 (printf 'echo $((6*7))\n'; sleep 2) | timeout 20 $s console linux >"$t/out"
 ok "a shell at the console" "$(grep -c '^42' "$t/out")" -eq 1
+$s snapshot linux "$t/snap" >/dev/null
+$s stop --now linux
+sleep 5
+$s restore "$t/snap" --detach --name linux >/dev/null
+now=$(date +%s)
+(printf 'date +%%s\n'; sleep 2) | timeout 20 $s console linux >"$t/out"
+ok "a restored machine knows the time" \
+	"$(grep -o '^[0-9]\{10,\}' "$t/out" | tail -n 1)" -ge $((now - 1))
 if cpio -t <"$XDG_CACHE_HOME/sublet/images/tiny/initrd" 2>/dev/null |
 	grep -q modules/order.button; then
 	timeout 60 $s stop linux --timeout 40 2>"$t/err"

@@ -265,6 +265,8 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 	vm_quiesce(vm);
 	rc = vm_disks_lock(vm, true, e);
 	if (!rc)
+		vm_state_age(vm, &s->info);
+	if (!rc)
 		rc = vm_state_load(vm, s->state, s->state_len, e);
 	if (!rc)
 		vm_new_generation(vm);

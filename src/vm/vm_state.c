@@ -15,6 +15,8 @@
 #include "vm/vm_priv.h"
 #include "vm/vm_state_desc.h"
 
+#define AGE_MAX_NS (20ull * 365 * 86400 * 1000000000)
+
 #define STATE_MAGIC 0x4d5674656c627553ull /* "SubletVM" */
 
 /* Little-endian, at the start of the bytes. */
@@ -417,7 +419,7 @@ static int load_vm(struct vm *vm, const struct record *r, struct err *e)
 		return 0;
 	rc = record_load(r, &vm_state_desc, &v, e);
 	if (!rc && v.has_clock && c->clock_set &&
-	    c->clock_set(vm->engine, v.clock_ns))
+	    c->clock_set(vm->engine, v.clock_ns + vm->load_age))
 		return err_set(e, -EIO, "cannot set the guest's clock");
 	if (!rc && vm->front)
 		vm_console_choose(vm->front, v.console);
@@ -440,10 +442,22 @@ static int load_cpu(struct vm *vm, const struct record *r, struct err *e)
 	rc = record_load(r, &cpu_state_desc, s, e);
 	if (!rc) {
 		s->tsc += clock_tsc() - vm->load_tsc;
+		s->tsc += mul_div(vm->load_age, clock_tsc_hz(), 1000000000);
 		rc = v->class->vcpu_set(v, s, e);
 	}
 	free(s);
 	return rc;
+}
+
+void vm_state_age(struct vm *vm, const struct vm_state_info *info)
+{
+	u64 now = clock_real_ns();
+
+	/* A clock that was set back, or that was nonsense then. */
+	if (now < info->real_ns || now - info->real_ns > AGE_MAX_NS)
+		vm->load_age = 0;
+	else
+		vm->load_age = now - info->real_ns;
 }
 
 int vm_state_load(struct vm *vm, const void *bytes, u64 len, struct err *e)

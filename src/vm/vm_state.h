@@ -63,6 +63,14 @@ int vm_state_check_cpu(const struct cpuid_model *saved, unsigned cpus,
 		       const struct engine_class *c, struct err *e);
 
 /*
+ * The guest that vm_state_load() is about to load shall find that so much
+ * time has passed since it was saved, by the host's clock of today: its wall
+ * clock is right, its timers are due. Without, its time goes on from where it
+ * stood. The RTC shows today's time in any case. Loop thread.
+ */
+void vm_state_age(struct vm *vm, const struct vm_state_info *info);
+
+/*
  * Loads into a quiesced VM, after its RAM is there. All of it is checked
  * against this machine before anything is changed. Loop thread.
  */

@@ -455,6 +455,7 @@ int kstate_set(struct vcpu *vcpu, const struct cpu_state *s, struct err *e)
 {
 	int fd = ((struct kvm_vcpu *)vcpu)->fd;
 
+	((struct kvm_vcpu *)vcpu)->left = 1; /* it stood still until now */
 	for (size_t i = 0; i < ARRAY_LEN(kstate_parts); i++) {
 		int rc = kstate_parts[i].set(fd, s);
 

@@ -59,6 +59,7 @@ struct pv_steal_time {
 };
 
 #define PV_TSC_STABLE      1
+#define PV_GUEST_STOPPED   2 /* cleared by the guest: no lock-up, a pause */
 #define PV_PREEMPTED       1
 #define PV_FLUSH_TLB       2
 #define PV_STEAL_PERIOD_NS 10000000
@@ -138,13 +139,13 @@ static void pv_publish(struct soft_vcpu *v, gpa_t gpa, void *buf, u64 len,
 	mem_write(m, gpa + vers, &version, 4);
 }
 
-static void pv_update_clock(struct soft_vcpu *v)
+static void pv_update_clock(struct soft_vcpu *v, u8 flags)
 {
 	const struct soft_engine *g = soft_engine_of(v);
 	struct pv_time_info t = {
 		.tsc_timestamp = g->tsc_base + v->tsc_offset,
 		.system_time = pv_clock_at_base(g),
-		.flags = PV_TSC_STABLE,
+		.flags = PV_TSC_STABLE | flags,
 	};
 
 	if (!(v->msr.pv_system_time & 1))
@@ -260,7 +261,23 @@ void pv_loaded(struct soft_vcpu *v)
 {
 	if (v->vcpu.id == 0)
 		soft_engine_of(v)->tsc_offset = v->tsc_offset;
-	pv_update_clock(v);
+	pv_update_clock(v, PV_GUEST_STOPPED);
+}
+
+void pv_run_begin(struct soft_vcpu *v)
+{
+	u64 left = v->sys->left_tsc;
+
+	/* Less than a second is no matter for a watchdog. */
+	if (left && clock_tsc() - left > soft_engine_of(v)->tsc_hz)
+		pv_update_clock(v, PV_GUEST_STOPPED);
+	pv_enter(v);
+}
+
+void pv_run_end(struct soft_vcpu *v)
+{
+	pv_leave(v);
+	v->sys->left_tsc = clock_tsc();
 }
 
 /* ---- PV EOI: bit 0 of a word of the guest says "no EOI needed" ---- */
@@ -361,7 +378,7 @@ bool pv_msr_write(struct soft_vcpu *v, u32 msr, u64 val)
 	if (p == &v->msr.pv_wall_clock)
 		pv_update_wall_clock(v, val);
 	else if (p == &v->msr.pv_system_time)
-		pv_update_clock(v);
+		pv_update_clock(v, 0);
 	else if (p == &v->msr.pv_steal_time)
 		v->sys->pv_steal_from = pv_waited_ns();
 	return true;

@@ -439,12 +439,12 @@ static enum vcpu_exit soft_vcpu_run(struct vcpu *vc)
 	enum vcpu_exit why;
 
 	soft_set_running(v, true);
-	pv_enter(v);
+	pv_run_begin(v);
 	if (v->sys->inject || lapic_pending(v->vcpu.lapic))
 		soft_attention(v, ATTN_IRQ);
 	while ((why = soft_run(v)) == VCPU_EXIT_HALTED)
 		soft_halt(v);
-	pv_leave(v);
+	pv_run_end(v);
 	soft_set_running(v, false);
 	vc->stat[VCPU_STAT_INSNS] = v->insns;
 	return why;

@@ -22,6 +22,7 @@ struct soft_sys {
 	bool skip_step;    /* this instruction gives no single-step trap */
 	bool pv_eoi_set;   /* the guest may end the interrupt by its flag */
 	u64 pv_steal_from; /* time not run, ns, when last looked at */
+	u64 left_tsc;      /* host's, at the end of vcpu_run() */
 	u64 pv_steal_tick; /* host TSC then */
 	struct lapic_regs pv_regs; /* scratch */
 	bool inject;               /* reinject was under way at vcpu_get */
@@ -80,6 +81,9 @@ void pv_steal_tick(struct soft_vcpu *v);  /* now and then while it runs */
 void pv_enter(struct soft_vcpu *v);       /* vcpu_run() begins: steal time */
 void pv_leave(struct soft_vcpu *v);       /* it ends or halts: preempted */
 u64 pv_clock_get(const struct soft_engine *g); /* ns */
+/* vcpu_run() begins and ends: tells the guest's watchdogs of long pauses. */
+void pv_run_begin(struct soft_vcpu *v);
+void pv_run_end(struct soft_vcpu *v);
 void pv_loaded(struct soft_vcpu *v); /* state was set: refresh clocks */
 void pv_continue_clock(struct soft_vcpu *v, u64 tsc); /* before that */
 
