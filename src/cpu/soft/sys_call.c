@@ -9,23 +9,25 @@
 
 enum { FLAT_CODE64 = 0xa09b, FLAT_CODE32 = 0xc09b, FLAT_DATA = 0xc093 };
 
-static struct seg_state flat_segment(u16 sel, u32 attr, unsigned dpl)
+/* Field by field: a copy of what was just built waits for its parts. */
+static void flat_segment(struct seg_state *s, u16 sel, u32 attr, unsigned dpl)
 {
-	return (struct seg_state){
-		.limit = 0xffffffff,
-		.attr = attr | dpl << 5,
-		.sel = sel,
-	};
+	s->base = 0;
+	s->limit = 0xffffffff;
+	s->attr = attr | dpl << 5;
+	s->sel = sel;
+	s->pad = 0;
 }
 
 /* Sets CS and SS for the new level; the mode follows from them. */
 static void flat_enter(struct soft_vcpu *v, u16 cs_sel, u16 ss_sel, u32 code,
 		       unsigned cpl, u64 rip)
 {
-	struct seg_state cs = flat_segment(cs_sel, code, cpl);
-
-	v->seg[SEG_SS] = flat_segment(ss_sel, FLAT_DATA, cpl);
-	soft_set_cs(v, &cs, cpl, rip);
+	flat_segment(&v->seg[SEG_SS], ss_sel, FLAT_DATA, cpl);
+	flat_segment(&v->seg[SEG_CS], cs_sel, code, cpl);
+	v->cpl = (u8)cpl;
+	v->rip = rip;
+	soft_update_mode(v);
 }
 
 static void sys_syscall(struct soft_vcpu *v, const struct insn *i)
