@@ -20,8 +20,11 @@ void disk_submit(struct disk *d, struct disk_req *r)
 		r->done(r, -EROFS);
 	else if (!r->len && r->op != DISK_FLUSH)
 		r->done(r, 0);
-	else
+	else {
+		if (writes && __atomic_load_n(&d->tracked, __ATOMIC_ACQUIRE))
+			disk_track_req(d, r);
 		d->ops->submit(d, r);
+	}
 }
 
 void disk_kick(struct disk *d)
@@ -35,6 +38,11 @@ int disk_lock(struct disk *d, bool on, struct err *e)
 	return d->ops->lock ? d->ops->lock(d, on, e) : 0;
 }
 
+int disk_peek(struct disk *d, u64 off, void *buf, u64 len)
+{
+	return d->ops->peek ? d->ops->peek(d, off, buf, len) : -ENOTSUP;
+}
+
 int disk_sync(struct disk *d)
 {
 	return d->ops->sync ? d->ops->sync(d) : 0;
@@ -45,6 +53,7 @@ void disk_free(struct disk *d)
 	if (!d)
 		return;
 	d->ops->free(d);
+	free(d->track_bits);
 	free(d);
 }
 

@@ -35,6 +35,11 @@ struct disk_req {
 	struct disk_req *next;
 	int fd, rc;
 	struct iovec zero;
+	struct {
+		struct disk *disk;
+		u64 off, len;
+		void (*done)(struct disk_req *r, int rc);
+	} track; /* disk_track.c */
 };
 
 struct disk;
@@ -45,6 +50,8 @@ struct disk_ops {
 	void (*kick)(struct disk *d);                        /* NULL-able */
 	int (*lock)(struct disk *d, bool on, struct err *e); /* NULL-able */
 	int (*sync)(struct disk *d);                         /* NULL-able */
+	/* What a read would find; any thread. NULL-able */
+	int (*peek)(struct disk *d, u64 off, void *buf, u64 len);
 	void (*free)(struct disk *d); /* all but the struct */
 };
 
@@ -56,6 +63,8 @@ struct disk {
 	/* After one or more done() that did not come from disk_submit(). */
 	void (*settled)(void *arg);
 	void *settled_arg;
+	bool tracked; /* atomic; disk_track.c */
+	unsigned long *track_bits;
 };
 
 int disk_start(struct disk *d, struct loop *l, struct err *e);
@@ -68,6 +77,22 @@ void disk_free(struct disk *d);
 int disk_lock(struct disk *d, bool on, struct err *e);
 /* What was written is on stable storage. Blocks; any thread. */
 int disk_sync(struct disk *d);
+
+/* Reads past the queue, while requests may be under way. 0 or -errno; any
+ * thread. */
+int disk_peek(struct disk *d, u64 off, void *buf, u64 len);
+
+/*
+ * Which blocks are written: start when no request is under way; collect moves
+ * the bits of those that were written since into bits, and leaves its others.
+ * Stop and collect: any thread.
+ */
+#define DISK_TRACK_BLOCK (64 * KIB)
+u64 disk_track_blocks(const struct disk *d);
+int disk_track_start(struct disk *d, struct err *e);
+void disk_track_collect(struct disk *d, unsigned long *bits);
+void disk_track_stop(struct disk *d);
+void disk_track_req(struct disk *d, struct disk_req *r); /* disk_submit()'s */
 
 /* The pieces of iov that make up [skip, skip + len); returns their number. */
 unsigned disk_iov_slice(struct iovec *out, const struct iovec *iov, unsigned n,

@@ -194,11 +194,31 @@ static int overlay_lock(struct disk *d, bool on, struct err *e)
 	return disk_lock(((struct overlay *)d)->base, on, e);
 }
 
+/* A sector that is written meanwhile may be seen as it was. */
+static int overlay_peek(struct disk *d, u64 off, void *buf, u64 len)
+{
+	struct overlay *o = (struct overlay *)d;
+	u64 s = off / DISK_SECTOR, end = (off + len) / DISK_SECTOR, from;
+	int rc = 0;
+
+	while (!rc && s < end) {
+		bool upper = overlay_written(o, s);
+
+		for (from = s; s < end && overlay_written(o, s) == upper;)
+			s++;
+		rc = disk_peek(upper ? o->upper : o->base, from * DISK_SECTOR,
+			       (u8 *)buf + (from * DISK_SECTOR - off),
+			       (s - from) * DISK_SECTOR);
+	}
+	return rc;
+}
+
 static const struct disk_ops overlay_ops = {
 	.start = overlay_start,
 	.submit = overlay_submit,
 	.kick = overlay_kick,
 	.lock = overlay_lock,
+	.peek = overlay_peek,
 	.free = overlay_free,
 };
 

@@ -59,6 +59,25 @@ static void raw_free(struct disk *d)
 
 static int raw_lock(int fd, const char *path, bool readonly, struct err *e);
 
+static int raw_peek(struct disk *d, u64 off, void *buf, u64 len)
+{
+	struct raw *w = (struct raw *)d;
+	u8 *p = buf;
+
+	while (len) {
+		ssize_t n = pread(w->fd, p, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		p += n;
+		off += (u64)n;
+		len -= (u64)n;
+	}
+	return 0;
+}
+
 static int raw_sync(struct disk *d)
 {
 	struct raw *w = (struct raw *)d;
@@ -87,6 +106,7 @@ static const struct disk_ops raw_ops = {
 	.kick = raw_kick,
 	.lock = raw_relock,
 	.sync = raw_sync,
+	.peek = raw_peek,
 	.free = raw_free,
 };
 
