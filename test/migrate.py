@@ -123,7 +123,7 @@ class Monitor:
             self.p.wait()
 
 
-def machine(mb=8, memory="128M", cpus=1, rate=0):
+def machine(mb=8, memory="128M", cpus=1, rate=0, disk_option=""):
     disk = "%s/disk%d" % (tmp, Monitor.count + 1)
     with open(disk, "wb") as f:
         f.truncate(8 << 20)
@@ -131,7 +131,7 @@ def machine(mb=8, memory="128M", cpus=1, rate=0):
                 tmp + "/initrd", "--append",
                 "console=ttyS0 quiet rdinit=/load-init load.mb=%d "
                 "load.rate=%d" % (mb, rate),
-                "--disk", disk, "--memory", memory, "--cpus", str(cpus),
+                "--disk", disk + disk_option, "--memory", memory, "--cpus", str(cpus),
                 "--net", "none")
     m.runs(1, 60)
     return m
@@ -435,6 +435,42 @@ def test_post_copy_resumed():
     t.end()
 
 
+def test_disks():
+    """They go along: a file, then a private copy of one."""
+    folder = tmp + "/disks"
+    os.mkdir(folder)
+    for option in ("", ",private"):
+        m = machine(disk_option=option)
+        try:
+            place = unix_place()
+            t = receive(place)
+            stays(m, migrate(m, place, "--with-disks"), "--disks FOLDER")
+            t.end()
+            t, p = copying(place, m, "--with-disks", to=("--disks", folder))
+            check(".partial" in str(os.listdir(folder)), "no disk yet")
+            t.p.kill() if option else m.p.kill()
+            p.communicate(timeout=20)
+            t.gone()
+            if not option:
+                check(not os.listdir(folder), "half a disk is left")
+                m = machine(disk_option=option)
+            else:
+                m.runs()
+            for f in os.listdir(folder):
+                os.unlink(folder + "/" + f)
+            m = move(m, unix_place() + "d", "--with-disks",
+                     to=("--disks", folder))
+            m.runs(10)
+            disk, = os.listdir(folder)
+            check(disk.endswith("-disk0.raw"), "the disk is called " + disk)
+            check(os.path.getsize(folder + "/" + disk) == 8 << 20, "its size")
+            with open(folder + "/" + disk, "rb") as f:
+                check(any(f.read(4096)), "the disk at the target is empty")
+            os.unlink(folder + "/" + disk)
+        finally:
+            m.end()
+
+
 class Proxy:
     """Hands bytes on, until it is cut."""
 
@@ -576,7 +612,7 @@ def long(rounds):
 
 def short():
     shared = None
-    tests = [test_moves, test_source_killed, test_post_copy_resumed,
+    tests = [test_moves, test_source_killed, test_post_copy_resumed, test_disks,
              test_cancel, test_target_killed, test_target_stalls,
              test_stream_killed, test_refused, test_goals, test_dry_run,
              test_paused, test_nonsense, test_tls]

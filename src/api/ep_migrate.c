@@ -134,17 +134,18 @@ static bool ep_migrate_args(struct api_call *c, struct ep_migrate *m)
 	json_int_t bandwidth = 0;
 	int slow = (int)o->goals.max_slowdown, streams = 1;
 	int timeout = (int)o->timeout_ms, dry = 0, insecure = 0, resume = 0;
+	int disks = 0;
 
 	if (api_args(c,
 		     "{s:s, s?:I, s?:I, s?:i, s?:i, s?:I, s?:i, s?:s, s?:s, "
-		     "s?:b, s?:b, s?:b, s?:s, s?:s, s?:s}",
+		     "s?:b, s?:b, s?:b, s?:b, s?:s, s?:s, s?:s}",
 		     "destination", &o->dest, "max_downtime_us", &downtime,
 		     "max_time_ms", &time, "max_slowdown", &slow, "streams",
 		     &streams, "bandwidth", &bandwidth, "timeout_ms", &timeout,
 		     "compress", &codec, "post_copy", &post, "dry_run", &dry,
-		     "insecure", &insecure, "resume", &resume, "tls_cert",
-		     &o->tls.cert, "tls_key", &o->tls.key, "tls_ca",
-		     &o->tls.ca))
+		     "insecure", &insecure, "resume", &resume, "with_disks",
+		     &disks, "tls_cert", &o->tls.cert, "tls_key", &o->tls.key,
+		     "tls_ca", &o->tls.ca))
 		return false;
 	if (downtime < 0 || time < 0 || bandwidth < 0 || slow < 0 ||
 	    streams < 0 || timeout < 100) {
@@ -158,6 +159,7 @@ static bool ep_migrate_args(struct api_call *c, struct ep_migrate *m)
 	o->bandwidth = (u64)bandwidth;
 	o->timeout_ms = (unsigned)timeout;
 	o->dry_run = dry;
+	o->with_disks = disks;
 	o->insecure = insecure;
 	m->resume = resume;
 	return ep_words(c, o, codec, post);

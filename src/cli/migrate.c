@@ -18,7 +18,7 @@ struct migrate {
 	const char *vm, *dest;
 	const char *downtime, *time, *slowdown, *streams, *bandwidth, *compress,
 		*post, *timeout, *cert, *key, *ca;
-	bool dry_run, insecure, resume, take_back, quiet;
+	bool dry_run, insecure, resume, take_back, quiet, disks;
 	bool tty, shown;
 };
 
@@ -125,10 +125,11 @@ static int migrate_tls(const struct migrate *m, json_t *j)
 
 static int migrate_body(const struct migrate *m, json_t **body)
 {
-	json_t *j = json_pack("{s:s, s:s, s:s, s:b, s:b, s:b}", "destination",
-			      m->dest, "compress", m->compress, "post_copy",
-			      m->post, "dry_run", (int)m->dry_run, "insecure",
-			      (int)m->insecure, "resume", (int)m->resume);
+	json_t *j = json_pack("{s:s, s:s, s:s, s:b, s:b, s:b, s:b}",
+			      "destination", m->dest, "compress", m->compress,
+			      "post_copy", m->post, "dry_run", (int)m->dry_run,
+			      "insecure", (int)m->insecure, "resume",
+			      (int)m->resume, "with_disks", (int)m->disks);
 	int rc = j ? migrate_goals(m, j) : CLI_EXIT_USAGE;
 
 	if (!rc)
@@ -264,6 +265,7 @@ static int migrate_run(int argc, char **argv)
 		{"--tls-ca", NULL, &m.ca},
 		{"--insecure", &m.insecure, NULL},
 		{"--dry-run", &m.dry_run, NULL},
+		{"--with-disks", &m.disks, NULL},
 		{"--resume", &m.resume, NULL},
 		{"--take-back", &m.take_back, NULL},
 		{"--quiet", &m.quiet, NULL},
@@ -309,6 +311,8 @@ const struct cli_verb cli_migrate = {
 		"                        let it run there before all memory is "
 		"there: if nothing\n"
 		"                        else meets the goals (auto)\n"
+		"  --with-disks          its disks go along, into the target's "
+		"--disks folder\n"
 		"  --dry-run             measure; say what would happen, and "
 		"why\n"
 		"  --streams N           connections, 1 to 16 (1)\n"

@@ -68,6 +68,7 @@ static int receive_options(struct receive *r, int argc, char **argv)
 	const struct ctl_option options[] = {
 		{"--engine", NULL, &r->in.engine},
 		{"--name", NULL, &name},
+		{"--disks", NULL, &r->in.disks},
 		{"--console", NULL, &console},
 		{"--timeout", NULL, &timeout},
 		{"--tls-cert", NULL, &r->in.tls.cert},
@@ -185,6 +186,7 @@ const struct cli_verb cli_receive = {
 		"run is refused before anything moves.\n"
 		"\n"
 		"  --engine auto|kvm|soft  what executes the guest (auto)\n"
+		"  --disks FOLDER          where disks go that come along\n"
 		"  --name NAME             its name here (that of the source)\n"
 		"  --console tty|file=FILE|none\n"
 		"                          where the guest's console goes "

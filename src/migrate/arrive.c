@@ -95,6 +95,33 @@ static void lacks_disk(struct mig_incoming *in, unsigned i, struct lacks *l)
 	close(fd);
 }
 
+/* Files for the disks that come along. */
+static int incoming_disks(struct mig_incoming *in, struct vm_config *c,
+			  struct err *e)
+{
+	int rc = 0;
+
+	if (!in->o.disks)
+		return err_set(e, -EINVAL,
+			       "the machine's disks come along; sublet receive "
+			       "wants --disks FOLDER for them");
+	for (unsigned i = 0; !rc && i < c->ndisks; i++) {
+		rc = mig_disk_in_new(&in->disk[i], in->o.disks, c->name, i,
+				     in->hello.disk_size[i], e);
+		in->ndisks = i + 1;
+		c->disks[i].path = in->disk[i].path;
+		c->disks[i].overlay = false;
+	}
+	return rc;
+}
+
+static void incoming_disks_free(struct mig_incoming *in, bool keep)
+{
+	for (unsigned i = 0; i < in->ndisks; i++)
+		mig_disk_in_free(&in->disk[i], keep);
+	in->ndisks = 0;
+}
+
 static int incoming_check(struct mig_incoming *in, struct vm_config *c,
 			  struct err *e)
 {
@@ -110,8 +137,10 @@ static int incoming_check(struct mig_incoming *in, struct vm_config *c,
 		return rc;
 	lacks_cpu(in, &l);
 	lacks_memory(in, &l);
-	for (unsigned i = 0; i < c->ndisks; i++)
+	for (unsigned i = 0; i < c->ndisks && !in->hello.with_disks; i++)
 		lacks_disk(in, i, &l);
+	if (!l.len && in->hello.with_disks && !in->hello.dry_run)
+		return incoming_disks(in, c, e);
 	if (!l.len)
 		return 0;
 	return err_set(e, -ENOTSUP,
@@ -242,6 +271,7 @@ void mig_incoming_refuse(struct mig_incoming *in, const char *why)
 	for (unsigned i = 0; i < in->nchan; i++)
 		mig_chan_close(&in->chan[i]);
 	in->nchan = 0;
+	incoming_disks_free(in, false);
 	mig_hello_fini(&in->hello);
 }
 
@@ -321,6 +351,7 @@ void mig_incoming_stop(struct mig_incoming *in)
 void mig_incoming_free(struct mig_incoming *in)
 {
 	mig_incoming_stop(in);
+	incoming_disks_free(in, in->ours);
 	incoming_unlisten(in);
 	mig_hello_fini(&in->hello);
 	pthread_cond_destroy(&in->changed);

@@ -229,14 +229,15 @@ int mig_hello_send(struct mig_chan *c, const struct mig_hello *h, struct err *e)
 	json_object_set_new(config, "forwards",
 			    hello_strings(v->forwards, v->nforwards));
 	json_object_set_new(config, "disks", hello_disks(h));
-	return hello_send_json(c, MIG_HELLO,
-			       json_pack("{s:s, s:s, s:i, s:b, s:b, s:o, s:o}",
-					 "version", SUBLET_VERSION, "engine",
-					 h->engine, "streams", (int)h->streams,
-					 "dry_run", (int)h->dry_run, "postcopy",
-					 (int)h->postcopy, "config", config,
-					 "cpu", hello_cpuid(&h->cpuid)),
-			       e);
+	return hello_send_json(
+		c, MIG_HELLO,
+		json_pack("{s:s, s:s, s:i, s:b, s:b, s:b, s:o, s:o}", "version",
+			  SUBLET_VERSION, "engine", h->engine, "streams",
+			  (int)h->streams, "dry_run", (int)h->dry_run,
+			  "postcopy", (int)h->postcopy, "with_disks",
+			  (int)h->with_disks, "config", config, "cpu",
+			  hello_cpuid(&h->cpuid)),
+		e);
 }
 
 static json_t *hello_load(const struct mig_frame *f, struct err *e)
@@ -273,7 +274,7 @@ int mig_hello_parse(struct mig_hello *h, const struct mig_frame *f,
 		    struct err *e)
 {
 	json_t *j = hello_load(f, e), *config, *cpu;
-	int streams, dry, post;
+	int streams, dry, post, disks;
 	const char *engine;
 
 	memset(h, 0, sizeof(*h));
@@ -281,15 +282,17 @@ int mig_hello_parse(struct mig_hello *h, const struct mig_frame *f,
 		return -EPROTO;
 	h->json = j;
 	vm_config_init(&h->config);
-	if (json_unpack(j, "{s:s, s:i, s:b, s:b, s:o, s:o}", "engine", &engine,
-			"streams", &streams, "dry_run", &dry, "postcopy", &post,
-			"config", &config, "cpu", &cpu) ||
+	if (json_unpack(j, "{s:s, s:i, s:b, s:b, s:b, s:o, s:o}", "engine",
+			&engine, "streams", &streams, "dry_run", &dry,
+			"postcopy", &post, "with_disks", &disks, "config",
+			&config, "cpu", &cpu) ||
 	    streams < 1 || streams > (int)MIG_STREAMS)
 		return err_set(e, -EPROTO,
 			       "the source's HELLO lacks something");
 	h->streams = (unsigned)streams;
 	h->dry_run = dry;
 	h->postcopy = post;
+	h->with_disks = disks;
 	snprintf(h->engine, sizeof(h->engine), "%s", engine);
 	if (!hello_config(h, config))
 		return err_set(e, -EPROTO,

@@ -13,7 +13,7 @@
 struct mig_hello {
 	u32 session;
 	unsigned streams;
-	bool dry_run, postcopy;
+	bool dry_run, postcopy, with_disks;
 	char engine[16];
 	struct vm_config config; /* its strings live in json */
 	struct cpuid_model cpuid;

@@ -35,6 +35,7 @@ struct mig_options {
 	u64 bandwidth;        /* bytes a second; 0: all there is */
 	unsigned timeout_ms;  /* for each wait */
 	bool dry_run, insecure;
+	bool with_disks; /* their contents go along */
 	struct mig_tls_config tls;
 };
 
@@ -109,6 +110,8 @@ struct mig_incoming;
 struct mig_incoming_options {
 	const char *at;
 	const char *engine; /* "auto" or a name */
+	const char
+		*disks; /* folder for disks that come along; NULL: none may */
 	unsigned timeout_ms;
 	bool insecure;
 	struct mig_tls_config tls;

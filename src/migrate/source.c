@@ -109,6 +109,7 @@ static void source_hello(struct source *s)
 		h->streams = 1;
 	h->dry_run = s->o->dry_run;
 	h->postcopy = s->o->post != MIG_POST_NEVER;
+	h->with_disks = s->o->with_disks;
 	snprintf(h->engine, sizeof(h->engine), "%s", g->class->name);
 	h->config = s->host->vm->config;
 	h->cpuid = *g->config.cpuid;
@@ -181,12 +182,20 @@ static int source_send_round(struct source *s, struct err *e)
 	return rc;
 }
 
+/* Pages of memory, and what of disks is as much. */
+static u64 source_left(struct source *s)
+{
+	return mig_ram_left(&s->ram) + mig_disks_left(&s->disks) / PAGE_SIZE;
+}
+
 static int source_measure(struct source *s, struct mig_measure *m,
 			  struct err *e)
 {
-	u64 start = clock_ns(), had = mig_ram_left(&s->ram), took;
-	int rc = source_send_round(s, e);
+	u64 start = clock_ns(), had = source_left(s), took;
+	int rc = mig_disks_send(&s->disks, &s->chan[0], e);
 
+	if (!rc)
+		rc = source_send_round(s, e);
 	if (rc)
 		return rc;
 	took = MAX(clock_ns() - start, 1u);
@@ -200,7 +209,7 @@ static int source_measure(struct source *s, struct mig_measure *m,
 	rc = vm_track_collect(s->track, s->ram.todo, e);
 	m->rounds++;
 	m->elapsed_ns = clock_ns() - s->start_ns;
-	m->left = m->written = mig_ram_left(&s->ram);
+	m->left = m->written = source_left(s);
 	m->round_ns = took;
 	m->handover_ns = HANDOVER_NS;
 	m->slowdown = s->slowdown;
@@ -253,8 +262,38 @@ static int source_rounds(struct source *s, bool *post, struct err *e)
 	}
 }
 
+/* A short pause, so that no request is under way when tracking begins. */
+static int source_disks_begin(void *arg, struct err *e)
+{
+	struct source *s = arg;
+	int rc;
+
+	vm_quiesce(s->host->vm);
+	rc = mig_disks_start(&s->disks, s->host->vm, e);
+	vm_unquiesce(s->host->vm);
+	return rc;
+}
+
+/* Disks are far larger than memory: they go first, until little is left. */
+static int source_disks(struct source *s, struct err *e)
+{
+	u64 left, before = ~0ull;
+	int rc = source_on_loop(s, source_disks_begin, e);
+
+	while (!rc && (left = mig_disks_left(&s->disks)) < before) {
+		before = left / 2;
+		source_tell(s, "copying disks", left / PAGE_SIZE);
+		rc = mig_disks_send(&s->disks, &s->chan[0], e);
+	}
+	return rc;
+}
+
 static int source_copy(struct source *s, bool *post, struct err *e)
 {
+	int rc = s->o->with_disks && !s->o->dry_run ? source_disks(s, e) : 0;
+
+	if (rc)
+		return rc;
 	s->track = vm_track_new(s->host->vm, e);
 	if (!s->track)
 		return -ENOMEM;
@@ -280,6 +319,7 @@ static int source_pause(void *arg, struct err *e)
 			       "when it runs (sublet resume)");
 	vm_quiesce(vm);
 	s->quiet = true;
+	mig_disks_left(&s->disks); /* collects the last */
 	rc = vm_state_save(vm, &s->state, e);
 	return rc ? rc : vm_track_collect(s->track, s->ram.todo, e);
 }
@@ -330,6 +370,8 @@ static int source_offer(struct source *s, bool post, struct err *e)
 {
 	int rc = source_on_loop(s, source_pause, e);
 
+	if (!rc)
+		rc = mig_disks_send(&s->disks, &s->chan[0], e);
 	if (!rc)
 		rc = post ? source_send_missing(s, e)
 			  : mig_ram_send(&s->ram, e);
@@ -488,11 +530,10 @@ static int source_movable(struct source *s, struct err *e)
 			       "a machine with a debug console "
 			       "cannot move");
 	for (unsigned i = 0; i < c->ndisks; i++)
-		if (c->disks[i].overlay)
+		if (c->disks[i].overlay && !s->o->with_disks)
 			return err_set(e, -ENOTSUP,
 				       "disk %s is a private copy of this "
-				       "process and cannot be shared with the "
-				       "target",
+				       "process: --with-disks takes it along",
 				       c->disks[i].path);
 	return 0;
 }
@@ -515,6 +556,7 @@ static void source_fini(struct source *s)
 	for (unsigned i = 0; i < s->nchan; i++)
 		mig_chan_close(&s->chan[i]);
 	vm_track_free(s->track);
+	mig_disks_stop(&s->disks);
 	buf_free(&s->state);
 	mig_ram_fini(&s->ram);
 	mig_frame_fini(&s->frame);

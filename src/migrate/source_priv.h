@@ -4,6 +4,7 @@
 #define MIGRATE_SOURCE_PRIV_H
 
 #include "base/buf.h"
+#include "migrate/disks.h"
 #include "migrate/hello.h"
 #include "migrate/ram.h"
 #include "migrate/throttle.h"
@@ -24,6 +25,7 @@ struct source {
 	struct mig_accept accept;
 	struct mig_ram ram;
 	struct vm_track *track;
+	struct mig_disks disks;       /* that go along */
 	struct mig_throttle throttle; /* loop thread */
 	unsigned slowdown;
 	struct buf state;

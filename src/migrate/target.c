@@ -200,12 +200,16 @@ static int incoming_frame(struct mig_incoming *in, bool *end, struct err *e)
 
 	switch (n->frame.type) {
 	case MIG_PAGES: return inlet_pages(n, e);
+	case MIG_DISK:
+		return mig_disk_in_frame(in->disk, in->ndisks, &n->frame, e);
 	case MIG_STATE: return incoming_state(in, &n->frame, e);
 	case MIG_MISSING: return post_missing(in, &n->frame, e);
 	case MIG_BARRIER:
 		rc = inlet_barrier(n, e);
 		if (!rc)
 			rc = incoming_sync(in, e);
+		if (!rc)
+			rc = mig_disk_in_sync(in->disk, in->ndisks, e);
 		return rc ? rc
 			  : mig_send_u64(&in->chan[0], MIG_BARRIER_ACK,
 					 n->round - 1, e);
@@ -225,7 +229,7 @@ static int incoming_memory(struct mig_incoming *in, struct err *e)
 {
 	static const u32 allowed = BIT(MIG_PAGES) | BIT(MIG_BARRIER) |
 				   BIT(MIG_STATE) | BIT(MIG_STATE_END) |
-				   BIT(MIG_MISSING);
+				   BIT(MIG_MISSING) | BIT(MIG_DISK);
 	bool end = false;
 	int rc = 0;
 
@@ -271,6 +275,8 @@ static int incoming_take_over(struct mig_incoming *in, struct err *e)
 	if (!rc)
 		rc = vm_state_load(in->vm, in->state.data, in->state.len, e);
 	if (!rc)
+		rc = mig_disk_in_sync(in->disk, in->ndisks, e);
+	if (!rc)
 		rc = mig_send_u64(&in->chan[0], MIG_READY, in->hello.session,
 				  e);
 	/* Hanging up is safe for the source only until COMMIT is out: so no
@@ -279,6 +285,8 @@ static int incoming_take_over(struct mig_incoming *in, struct err *e)
 		rc = incoming_wait_commit(in, e);
 	if (!rc)
 		rc = incoming_lock_disks(in, e);
+	if (!rc)
+		rc = mig_disk_in_keep(in->disk, in->ndisks, e);
 	if (rc)
 		return rc;
 	in->ours = true;

@@ -4,6 +4,7 @@
 #define MIGRATE_TARGET_PRIV_H
 
 #include "base/buf.h"
+#include "migrate/disks.h"
 #include "migrate/hello.h"
 #include "migrate/ram.h"
 
@@ -31,6 +32,8 @@ struct mig_incoming {
 	struct inlet inlet[MIG_STREAMS];
 	struct mig_hello hello;
 	struct mig_ram_in ram;
+	struct mig_disk_in disk[VM_DISKS]; /* that come along */
+	unsigned ndisks;
 	struct vm *vm;
 	struct buf state;
 	bool streams_done;    /* atomic; no more pages on the streams */

@@ -33,7 +33,6 @@
 	X(12, MISSING, MIG_FRAME_MAX) /* pages still to come */    \
 	X(13, FETCH, 4 * KIB)         /* target needs these now */ \
 	X(14, COMPLETE, 16)           /* no page is missing */     \
-	X(15, RESUME, 64)             /* go on with a post-copy */ \
 	X(16, DISK, MIG_FRAME_MAX)    /* a piece of a disk */
 
 enum mig_type {
