@@ -24,8 +24,9 @@ ALL_CFLAGS = -std=gnu17 $(CFLAGS) $(WARN) $(HARDEN) -pthread -MMD -MP \
 	-Isrc -I$(B)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null) \
 	-DSUBLET_VERSION='"$(VERSION)"'
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -pthread
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llzma -lzstd -lz -llz4 \
-	$(JANSSON)
+# libslirp is loaded when a guest first uses its network.
+LIBS = $(shell pkg-config --libs $(filter-out slirp,$(PKGS)) 2>/dev/null) \
+	-llzma -lzstd -lz -llz4 $(JANSSON)
 # Linked in: it is small, and the dynamic linker would take longer than it
 # saves.
 JANSSON := -Wl,-Bstatic -ljansson -Wl,-Bdynamic

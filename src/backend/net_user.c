@@ -4,10 +4,12 @@
  * own, which the loop watches as one descriptor; whenever it is readable, or
  * libslirp's timeout is over, one turn is taken: report what is ready, ask
  * which sockets matter now, hand the guest its frames.
+ *
+ * The library is loaded and the network made with the guest's first frame, or
+ * at once if ports are forwarded: most of the monitor's memory would be its.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <libslirp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #include "backend/net.h"
+#include "backend/slirp_lib.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -37,7 +40,9 @@ struct user_fd {
 
 struct net_user {
 	struct net n; /* first */
-	Slirp *slirp;
+	const struct slirp_lib *lib;
+	Slirp *slirp; /* NULL: not made yet */
+	bool failed;  /* could not be made: frames are dropped */
 	struct loop *loop;
 	int epoll, wake;
 	struct loop_fd *watch;
@@ -171,7 +176,7 @@ static void user_refill(struct net_user *u)
 		u->fd[fd].ready = 0;
 	}
 	u->npolled = 0;
-	slirp_pollfds_fill(u->slirp, &timeout, user_add_poll, u);
+	u->lib->pollfds_fill(u->slirp, &timeout, user_add_poll, u);
 	for (unsigned fd = 0; fd < u->nfds; fd++)
 		if (u->fd[fd].watched && !u->fd[fd].wanted)
 			user_watch(u, (int)fd, 0);
@@ -229,7 +234,9 @@ static void user_deliver(struct net_user *u)
 static void user_turn(struct net_user *u)
 {
 	user_collect(u);
-	slirp_pollfds_poll(u->slirp, 0, user_get_revents, u);
+	if (!u->slirp)
+		return;
+	u->lib->pollfds_poll(u->slirp, 0, user_get_revents, u);
 	user_refill(u);
 	user_deliver(u);
 }
@@ -325,11 +332,6 @@ static const SlirpCb user_callbacks = {
 
 /* ---- as a backend ---- */
 
-static void user_send(struct net *n, const u8 *frame, size_t len)
-{
-	slirp_input(((struct net_user *)n)->slirp, frame, (int)len);
-}
-
 static void user_wake(struct net *n)
 {
 	user_notify(n);
@@ -347,8 +349,8 @@ static int user_forwards(struct net_user *u, struct err *e)
 		struct in_addr host = {f->address};
 
 		errno = 0;
-		if (slirp_add_hostfwd(u->slirp, f->udp, host, f->host,
-				      user_address(15), f->guest))
+		if (u->lib->add_hostfwd(u->slirp, f->udp, host, f->host,
+					user_address(15), f->guest))
 			return err_errno(e, errno ? -errno : -EADDRINUSE,
 					 "cannot forward %s port %u of the "
 					 "host",
@@ -372,10 +374,26 @@ static int user_make(struct net_user *u, struct err *e)
 		.if_mru = u->n.mtu,
 	};
 
-	u->slirp = slirp_new(&c, &user_callbacks, u);
+	u->lib = slirp_lib(e);
+	if (!u->lib)
+		return -ENOENT;
+	u->slirp = u->lib->new (&c, &user_callbacks, u);
 	if (!u->slirp)
 		return err_set(e, -EIO, "cannot make a user-mode network");
 	return user_forwards(u, e);
+}
+
+static void user_send(struct net *n, const u8 *frame, size_t len)
+{
+	struct net_user *u = (struct net_user *)n;
+	struct err e;
+
+	if (!u->slirp && !u->failed && user_make(u, &e)) {
+		log_warnx("%s", e.text);
+		u->failed = true;
+	}
+	if (u->slirp)
+		u->lib->input(u->slirp, frame, (int)len);
 }
 
 static int user_start(struct net *n, struct loop *l, struct err *e)
@@ -401,7 +419,7 @@ static void user_free(struct net *n)
 	loop_fd_del(u->watch);
 	loop_timer_free(u->timeout);
 	if (u->slirp)
-		slirp_cleanup(u->slirp);
+		u->lib->cleanup(u->slirp);
 	while (u->first)
 		user_drop_first(u);
 	if (u->dropped)
@@ -450,7 +468,8 @@ struct net *net_user_new(const char *const *forwards, unsigned nforwards,
 	u->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (u->epoll < 0 || u->wake < 0)
 		err_errno(e, -errno, "cannot make a network");
-	else if (!user_parse(u, forwards, nforwards, e) && !user_make(u, e))
+	else if (!user_parse(u, forwards, nforwards, e) &&
+		 (!nforwards || !user_make(u, e)))
 		return &u->n;
 	net_free(&u->n);
 	return NULL;
