@@ -154,6 +154,8 @@ struct rm tr_operand(struct tr *t, unsigned size, bool write)
 {
 	if (t->x->window_mem)
 		return tr_window(t, t->x->i.disp);
+	if (t->x->share)
+		return tr_share(t, size, write);
 	/* Adding a segment base clobbers the flags, so they go first. */
 	tr_guard_flags(t);
 	tr_address(t, true);

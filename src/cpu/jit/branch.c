@@ -363,13 +363,13 @@ static void way_link(struct tr *t, const struct way_out *w)
 	emit_jmp_to(e, t->j->out[JIT_EXIT_LINK]);
 }
 
-void tr_link_plain(struct tr *t, s64 off)
+void tr_link_plain(struct tr *t, s64 off, enum unit_level level)
 {
 	struct jit_link *l = way_new_link(t, false, true);
 
 	if (!l)
 		return;
-	l->plain = true;
+	l->level = (u8)level;
 	l->site = emit_jmp(&t->e);
 	if (t->e.full)
 		return;
@@ -404,6 +404,7 @@ void tr_ways_out(struct tr *t)
 		vec_store_all(t, &w.vec);
 		switch (w.kind) {
 		case WAY_LINK: way_link(t, &w); break;
+		case WAY_SHARE: tr_share_out(t, &w); break;
 		case WAY_WINDOW: tr_window_out(t, &w); break;
 		case WAY_LABEL: branch_fix(t, emit_jmp(&t->e), w.label); break;
 		default: way_leave(t, &w); break;

@@ -50,11 +50,11 @@ static bool jit_fits(struct soft_vcpu *v, const struct jit_unit *t,
 }
 
 static struct jit_unit *jit_find(struct soft_vcpu *v, const struct jit_place *p,
-				 bool plain)
+				 u8 level)
 {
 	struct jit_unit *t = v->jit->hash[jit_hash(p->at)];
 
-	while (t && (t->at != p->at || t->plain != plain ||
+	while (t && (t->at != p->at || t->level != level ||
 		     t->code32 != p->code32 || !jit_fits(v, t, p)))
 		t = t->hash_next;
 	return t;
@@ -99,7 +99,7 @@ static void jit_patch(struct jit_link *l, const u8 *target)
 static void jit_link(struct soft_vcpu *v, struct jit_link *l,
 		     struct jit_unit *to, u64 page)
 {
-	if (to->twin && !l->cross && !l->plain)
+	if (to->twin && !l->cross && !l->level)
 		return;
 	l->key = v->fetch_key;
 	l->page = page;
@@ -265,7 +265,7 @@ static void jit_make_second(struct soft_vcpu *v, struct jit_unit *t, u64 page)
 	soft_code_hold(v, page, s->granules);
 }
 
-static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, bool plain)
+static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, u8 level)
 {
 	struct jit *j = v->jit;
 	struct jit_unit *t;
@@ -282,7 +282,7 @@ static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, bool plain)
 	*t = (struct jit_unit){.at = p->at,
 			       .page = (u32)(p->at >> PAGE_SHIFT),
 			       .granules = j->u.granules,
-			       .plain = plain,
+			       .level = level,
 			       .code32 = p->code32};
 	if (!jit_translate(v, j, t))
 		return false;
@@ -338,12 +338,12 @@ static void jit_heat(struct soft_vcpu *v)
 {
 	struct jit_place p;
 
-	if (!jit_fetch(v, &p) || jit_find(v, &p, false))
+	if (!jit_fetch(v, &p) || jit_find(v, &p, UNIT_WINDOW))
 		return;
 	jit_hold(v, &p);
-	if (!jit_make(v, &p, false)) {
+	if (!jit_make(v, &p, UNIT_WINDOW)) {
 		jit_flush(v);
-		jit_make(v, &p, false);
+		jit_make(v, &p, UNIT_WINDOW);
 	}
 }
 
@@ -371,28 +371,28 @@ struct jit_unit *jit_lookup(struct soft_vcpu *v)
 	v->code_page = v->rip & ~(u64)PAGE_MASK;
 	if (e->lin == v->rip && e->key == v->fetch_key && e->unit)
 		return e->unit;
-	t = jit_fetch(v, &p) ? jit_find(v, &p, false) : NULL;
+	t = jit_fetch(v, &p) ? jit_find(v, &p, UNIT_WINDOW) : NULL;
 	if (t)
 		jit_enter(v, slot, t);
 	return t;
 }
 
-/* What is to be linked: the plain unit is made where it is wanted. */
+/* What is to be linked: units of other levels are made where wanted. */
 static struct jit_unit *jit_linked(struct soft_vcpu *v)
 {
 	const struct jit_link *l = v->jit_pending;
 	struct jit_unit *t;
 	struct jit_place p;
 
-	if (!l->plain)
+	if (!l->level)
 		return jit_lookup(v);
 	if (!jit_fetch(v, &p))
 		return NULL;
-	t = jit_find(v, &p, true);
+	t = jit_find(v, &p, l->level);
 	if (t)
 		return t;
-	if (jit_make(v, &p, true))
-		return jit_find(v, &p, true);
+	if (jit_make(v, &p, l->level))
+		return jit_find(v, &p, l->level);
 	jit_flush(v); /* the link is gone as well */
 	return NULL;
 }

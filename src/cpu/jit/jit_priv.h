@@ -55,7 +55,7 @@ struct jit_link {
 	struct jit_link *next_in; /* in to->incoming */
 	bool cross;               /* other page: checks key */
 	bool in_fl;               /* flags are in v->fl */
-	bool plain;               /* to the plain unit there */
+	u8 level;                 /* enum unit_level of the unit it is to */
 };
 
 struct jit_unit {
@@ -64,7 +64,7 @@ struct jit_unit {
 	u32 links, nlinks; /* outgoing, in jit.link[] */
 	u64 granules;
 	bool code32; /* of 32-bit code */
-	bool plain;  /* does without v->window (window.c) */
+	u8 level;    /* enum unit_level */
 	bool second; /* none: stands for twin in the page where that ends */
 	u8 nslots;
 	u16 slot[JIT_SLOTS];   /* entries of jit.map that may lead here */

@@ -253,6 +253,32 @@ static void test_stack(void **state)
 	SAME(stack);
 }
 
+/* Several accesses by one register, over a page's end and on both sides. */
+CODE(shared, 64,
+     "mov $30, %r13d\n"
+     "0: mov $0x100f80, %ebx\n"
+     "1: mov (%rbx), %rax\n add 8(%rbx), %rax\n mov %rax, 16(%rbx)\n"
+     "mov %rbx, %r14\n cmp %rax, 4(%r14)\n mov 24(%r14), %edx\n"
+     "adc $3, %rdx\n movaps %xmm1, %xmm2\n mov %rdx, 40(%r14)\n"
+     "add $8, %r14\n movups (%r14), %xmm3\n paddq %xmm3, %xmm2\n"
+     "test $8, %bl\n jnz 2f\n movaps 32(%rbx), %xmm1\n"
+     "2: stc\n mov 12(%rbx), %cl\n rclb %cl, 13(%rbx)\n"
+     "lea 56(%rbx), %rsi\n mov (%rsi), %rdi\n inc %rsi\n setc 2(%rsi)\n"
+     "sub $9, %rsi\n xchg %rdi, 1(%rsi)\n mov (%rsi), %rsi\n"
+     "add %rsi, %r10\n pushq 24(%rbx)\n popq 20(%rbx)\n"
+     "mov %rbx, %rdx\n mov 3(%rdx), %rdx\n xor %rdx, %r11\n"
+     "jns 3f\n mov %r11, 48(%rbx)\n mov 50(%rbx), %r12w\n"
+     "3: movq %xmm3, 8(%rbx)\n lock xadd %r12, 8(%rbx)\n"
+     "mov 0x300(%rbx), %rax\n mov %eax, 0x500(%rbx)\n"
+     "add $8, %rbx\n cmp $0x101040, %ebx\n jb 1b\n"
+     "dec %r13d\n jnz 0b\n out %al, $0xf4\n jmp .\n");
+
+static void test_shared(void **state)
+{
+	(void)state;
+	SAME(shared);
+}
+
 /* Division by what makes it fault now and then is left out: only the ways
  * that the translator hands to the interpreter. */
 CODE(divides, 64,
@@ -553,6 +579,7 @@ int main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_calls),
 		cmocka_unit_test(test_stack),
+		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_vectors),
 		cmocka_unit_test(test_divides),
 		cmocka_unit_test(test_changing),

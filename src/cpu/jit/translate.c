@@ -232,8 +232,10 @@ bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *unit)
 	t->v = v;
 	unit->links = j->nlinks;
 	unit->nlinks = 0;
-	if (!unit->plain)
+	if (unit->level == UNIT_WINDOW)
 		window_plan(t->u);
+	if (unit->level != UNIT_CHECKED)
+		share_plan(t->u);
 	tr_unit(t);
 	if (t->e.full)
 		return false;

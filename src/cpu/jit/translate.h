@@ -33,6 +33,10 @@ struct way_out {
 	u8 kind;    /* enum way_kind */
 	bool in_fl; /* they are in v->fl, else in the host's flags */
 	s16 label;  /* WAY_LABEL: index of the instruction */
+	/* WAY_SHARE: the instruction, and its own access */
+	struct unit_insn *share;
+	u8 share_size;
+	bool share_store;
 	struct vec_state vec;
 };
 
@@ -43,6 +47,7 @@ enum way_kind {
 	WAY_SIMD,   /* or vector instructions are off */
 	WAY_POLL,   /* attention was set: to the monitor, go on at off */
 	WAY_WINDOW, /* the stack is not where v->window is */
+	WAY_SHARE,  /* a check for several accesses failed */
 	WAY_LABEL,  /* to another instruction of this unit, vectors stored */
 };
 
@@ -111,6 +116,11 @@ void tr_window_out(struct tr *t, const struct way_out *w);
 struct rm tr_window(struct tr *t, s32 disp);
 struct rm tr_stack(struct tr *t, s32 disp, bool write);
 
+/* share.c: plans which accesses share a check; x's operand, if it does. */
+void share_plan(struct unit *u);
+struct rm tr_share(struct tr *t, unsigned size, bool write);
+void tr_share_out(struct tr *t, const struct way_out *w);
+
 /* vector.c */
 void vec_use(struct tr *t, unsigned reg, bool full, bool read);
 void vec_dirty(struct tr *t, unsigned reg, bool full);
@@ -152,8 +162,8 @@ void tr_interp(struct tr *t);
 void tr_poll(struct tr *t, s64 off, u16 live);
 /* A branch here from "from" (rel32), that leaves the unit. */
 void tr_way(struct tr *t, u8 *from, enum way_kind kind, s64 off, u16 live);
-/* To the plain unit at off; live flags are in v->fl. */
-void tr_link_plain(struct tr *t, s64 off);
+/* To the unit of that level at off; live flags are in v->fl. */
+void tr_link_plain(struct tr *t, s64 off, enum unit_level level);
 void tr_fall_off(struct tr *t);
 void tr_ways_out(struct tr *t);
 

@@ -66,6 +66,7 @@ bool unit_look(const struct unit *u, struct unit_insn *x, u32 off, unsigned n)
 	if (u->twice && unit_only_once(&x->i))
 		x->kind = UNIT_INTERP;
 	x->label = x->loop = x->window = x->window_mem = false;
+	x->share = SHARE_NONE;
 	x->target = -1;
 	x->code = NULL;
 	unit_flags(x);

@@ -43,6 +43,15 @@ enum unit_kind {
 	UNIT_CALLED_END, /* the same, and it branches */
 };
 
+enum unit_share { SHARE_NONE, SHARE_FIRST, SHARE_NEXT };
+
+/* How much a unit takes for granted: each is for where the one before fails. */
+enum unit_level {
+	UNIT_WINDOW,  /* the stack is in v->window (window.c) */
+	UNIT_SHARES,  /* neighbouring accesses are in one page (share.c) */
+	UNIT_CHECKED, /* nothing */
+};
+
 struct unit_insn {
 	struct insn i;
 	u8 bytes[15];    /* copied once: the guest may change them */
@@ -52,8 +61,15 @@ struct unit_insn {
 	bool loop;       /* ... backwards: look at attention here */
 	bool window;     /* its stack access is in the unit's window */
 	bool window_mem; /* its memory operand is */
-	u16 read, write; /* flags: read; certainly written */
-	u16 live;        /* flags live before it */
+	/* Its operand's check is shared (share.c): enum unit_share; of the
+	 * first, by the register: where all lie, and whether one stores. */
+	u8 share;
+	bool share_write;
+	u16 share_span;
+	s32 share_low;
+	const u8 *share_ok; /* once written: where the check succeeded */
+	u16 read, write;    /* flags: read; certainly written */
+	u16 live;           /* flags live before it */
 	u16 live_after;
 	s16 target; /* index of a branch's target, -1: outside */
 	u8 *code;   /* where its code begins, once written */

@@ -163,8 +163,8 @@ static void simd_check_alignment(struct tr *t, struct rm at)
 {
 	u8 reg = at.reg;
 
+	tr_guard_flags(t);
 	if (at.index != H_NONE || at.disp) {
-		tr_guard_flags(t);
 		emit_lea(&t->e, JIT_S2, at, true);
 		reg = JIT_S2;
 	}

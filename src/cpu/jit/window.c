@@ -8,8 +8,8 @@
  * unit can be left anywhere.
  *
  * Where the window holds another page it is moved. Where the range is not in
- * one writable page, a second, "plain" unit runs, made on first need, in which
- * each access is checked by itself.
+ * one writable page, a second unit (enum unit_level) runs, made on first need,
+ * which does without.
  */
 #include "cpu/jit/plan.h"
 #include "cpu/jit/translate.h"
@@ -197,7 +197,7 @@ void tr_window_out(struct tr *t, const struct way_out *w)
 	none = emit_jecxz(e);
 	emit_jmp_to(e, t->window_ok);
 	emit_patch8(e, none, e->p);
-	tr_link_plain(t, w->off);
+	tr_link_plain(t, w->off, UNIT_SHARES);
 }
 
 struct rm tr_window(struct tr *t, s32 disp)

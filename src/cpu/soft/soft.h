@@ -156,7 +156,7 @@ struct soft_vcpu {
 	 * are (MXCSR unmasked, CR0.TS and the like). */
 	void *jit_map;
 	u64 code_page; /* linear address of the page that code runs in */
-	u64 jit_tmp;
+	u64 jit_tmp, jit_addend[16];
 	void *jit_pending;
 	u32 jit_no_simd, jit_host_mxcsr;
 	bool jit_fault;  /* an access of generated code faults: fault_* */
