@@ -199,6 +199,54 @@ static bool plain_fits(const struct insn *i)
 	return need <= 3;
 }
 
+/* Those of form RM_R that a 64-bit memory operand may be given. */
+static bool plain_stores(u16 op)
+{
+	switch (op) {
+	case OP_ADD:
+	case OP_OR:
+	case OP_ADC:
+	case OP_SBB:
+	case OP_AND:
+	case OP_SUB:
+	case OP_XOR:
+	case OP_MOV: return true;
+	default: return false;
+	}
+}
+
+/*
+ * A register in v->gpr whose place there may stand for it: it is only read, or
+ * all of it is written by what needs no lock and counts no bits beyond it.
+ */
+static bool plain_in_place(const struct insn *i, u8 use)
+{
+	if (i->mem || i->rm >= 16 || jit_host[i->rm] != H_NONE ||
+	    i->op == OP_BT || i->op == OP_XCHG)
+		return false;
+	return use == USE_R ||
+	       (i->opsize == 8 &&
+		(i->form == FORM_RM_I || i->form == FORM_RM ||
+		 i->form == FORM_RM_1 ||
+		 (i->form == FORM_RM_R && plain_stores(i->op))));
+}
+
+/* XOR or SUB of a register in v->gpr with itself. */
+static bool plain_zeroes(const struct insn *i)
+{
+	return !i->mem && i->rm == i->reg && i->rm < 16 &&
+	       jit_host[i->rm] == H_NONE && i->opsize >= 4 &&
+	       (i->form == FORM_RM_R || i->form == FORM_R_RM) &&
+	       (i->op == OP_XOR || i->op == OP_SUB);
+}
+
+static void plain_zero(struct tr *t)
+{
+	emit_rr(&t->e, 0x31, false, JIT_S2, JIT_S2); /* XOR */
+	emit_store(&t->e, JIT_S2, rm_v(V_GPR(t->x->i.rm)));
+	t->addend_kept = t->addend_loaded;
+}
+
 static void plain_modrm(struct tr *t)
 {
 	const struct insn *i = &t->x->i;
@@ -221,7 +269,9 @@ static void plain_modrm(struct tr *t)
 	t->addend_kept &= !cl;
 	if (cl)
 		emit_mov(&t->e, H_CX, JIT_GCX);
-	if (!i->mem) {
+	if (plain_in_place(i, use.rm)) {
+		at = rm_v(V_GPR(i->rm));
+	} else if (!i->mem) {
 		rm = plain_open(t, i->rm, use.rm, *next);
 		at = rm_reg(rm.host);
 		next += rm.host == *next;
@@ -299,6 +349,8 @@ void tr_plain(struct tr *t)
 	}
 	if (i->op == OP_LEA)
 		plain_lea(t);
+	else if (plain_zeroes(i))
+		plain_zero(t);
 	else if (plain_fits(i))
 		plain_modrm(t);
 	else

@@ -12,15 +12,19 @@ static u16 unit_row_flags(u16 flags)
 	return flags & RFLAGS_ARITH;
 }
 
-/* A shift by an immediate count: 0 leaves the flags alone, others do not. */
+/*
+ * A shift by an immediate count: 0 leaves the flags alone, others do not. (Of
+ * small operands other kinds may turn all the way round.)
+ */
 static bool unit_keeps_flags(const struct insn *i)
 {
 	unsigned mask = i->opsize == 8 ? 63 : 31;
+	bool shift = i->op == OP_SHL || i->op == OP_SHR || i->op == OP_SAR;
 
 	if (!(op_rows[i->row].attr & OPA_CONDFLAGS))
 		return false;
 	return (i->form != FORM_RM_I && i->form != FORM_RM_R_I) ||
-	       !(i->imm & mask) || i->opsize < 4;
+	       !(i->imm & mask) || (i->opsize < 4 && !shift);
 }
 
 static void unit_flags(struct unit_insn *x)

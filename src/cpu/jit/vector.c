@@ -96,6 +96,20 @@ static int vec_operand(const struct insn *i, u8 opnd)
 	}
 }
 
+/* A legacy move that writes all of the lower half. */
+static bool vec_whole_move(const struct insn *i)
+{
+	switch (i->op) {
+	case OP_MOVAPS:
+	case OP_MOVUPS:
+	case OP_MOVAPD:
+	case OP_MOVUPD:
+	case OP_MOVDQA:
+	case OP_MOVDQU: return true;
+	default: return false;
+	}
+}
+
 /*
  * Loads what is read. A legacy instruction that writes keeps what it does not
  * write, so its destination is loaded too, unless it is a whole move.
@@ -112,7 +126,7 @@ static void vec_prepare(struct tr *t, const struct op_row *row, bool vex)
 
 		if (r < 0)
 			continue;
-		if (read || (write && !vex))
+		if (read || (write && !vex && !vec_whole_move(i)))
 			vec_use(t, (unsigned)r, wide, true);
 	}
 }
