@@ -45,6 +45,7 @@ struct rig {
 	u32 seed;
 	bool exact_discard; /* discarded sectors read as zero */
 	bool discarded[SECTORS];
+	u8 *mirror; /* kept by tracked blocks; or NULL */
 };
 
 static u32 rnd(struct rig *r, u32 below)
@@ -185,6 +186,26 @@ static void op_begin(struct rig *r, struct op *o)
 	disk_submit(r->d, &o->r);
 }
 
+/* As a migration does it, with requests under way; how many blocks. */
+static unsigned mirror_update(struct rig *r)
+{
+	unsigned long bits[SIZE / DISK_TRACK_BLOCK / 64] = {0};
+	unsigned n = 0;
+
+	disk_track_collect(r->d, bits);
+	for (u64 b = 0; b < disk_track_blocks(r->d); b++) {
+		u64 off = b * DISK_TRACK_BLOCK;
+
+		if (!(bits[b / 64] >> (b % 64) & 1))
+			continue;
+		n++;
+		assert_int_equal(
+			disk_peek(r->d, off, r->mirror + off, DISK_TRACK_BLOCK),
+			0);
+	}
+	return n;
+}
+
 /* Keeps requests under way until all are done. */
 static void pump(void *arg)
 {
@@ -194,6 +215,8 @@ static void pump(void *arg)
 		if (!r->op[i].busy)
 			op_begin(r, &r->op[i]);
 	disk_kick(r->d);
+	if (r->mirror && r->left % 7 == 0)
+		mirror_update(r);
 	if (!r->left && !r->running)
 		loop_stop(r->loop);
 	else
@@ -253,6 +276,43 @@ static void overlay_random(const char *dir)
 	free(before);
 	free(after);
 	rig_free(r);
+}
+
+/* What is told of writes is enough to keep a copy. */
+static void mirror_random(bool overlay)
+{
+	struct rig *r = rig_new();
+	u8 *now = malloc(SIZE);
+
+	r->d = disk_raw_open(r->path, overlay, NULL);
+	if (overlay)
+		r->d = disk_overlay_new(r->d, NULL, NULL);
+	rig_start(r);
+	assert_int_equal(disk_track_start(r->d, NULL), 0);
+	r->mirror = malloc(SIZE);
+	assert_int_equal(disk_peek(r->d, 0, r->mirror, SIZE), 0);
+	run_random(r, 2000);
+	mirror_update(r);
+	assert_int_equal(mirror_update(r), 0);
+	assert_int_equal(disk_peek(r->d, 0, now, SIZE), 0);
+	assert_memory_equal(now, r->mirror, SIZE);
+	disk_track_stop(r->d);
+	run_random(r, 100);
+	assert_int_equal(mirror_update(r), 0);
+	free(r->mirror);
+	free(now);
+	rig_free(r);
+}
+
+static void test_mirror(void **state)
+{
+	(void)state;
+	mirror_random(false);
+	mirror_random(true);
+	setenv("SUBLET_AIO", "threads", 1);
+	mirror_random(false);
+	mirror_random(true);
+	unsetenv("SUBLET_AIO");
 }
 
 static void test_raw(void **state)
@@ -440,6 +500,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_raw),
 		cmocka_unit_test(test_overlay),
+		cmocka_unit_test(test_mirror),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_host_errors),
 		cmocka_unit_test(test_overlay_full),
