@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-SUBLET = os.path.abspath("build/sublet")
+SUBLET = os.path.abspath(os.environ.get("SUBLET", "build/sublet"))
 IMAGE = os.path.join(os.environ.get("XDG_CACHE_HOME") or
                      os.path.expanduser("~/.cache"), "sublet/images/tiny")
 INIT = """#!/bin/busybox sh
@@ -529,13 +529,16 @@ class Proxy:
 # ---- for long ----
 
 def one_of_two(m, t, p):
-    """After a kill: exactly one side has the machine."""
+    """After a kill: exactly one side has the machine; None: it died."""
     out = p.communicate(timeout=60)[0]
     if m.p.poll() is None and "kept here, paused" in out:
         subprocess.run([SUBLET, "migrate", m.name, "--take-back"], check=True)
         m.runs()
         t.end()
         return m
+    if "during post-copy" in out and t.p.poll() is not None:
+        m.end() # it ran there, and died there
+        return None
     if m.p.poll() is None:
         try:
             m.runs(2)
@@ -557,6 +560,7 @@ def random_round(m, rng):
     place = rng.choice([unix_place, tcp_place])()
     kind = rng.choice(["move", "move", "kill target", "kill source",
                        "cancel"])
+    random_round.did = "%s %s %s" % (kind, place[:4], " ".join(args))
     if kind == "move":
         return move(m, place, *args)
     before = m.last()
@@ -600,7 +604,9 @@ def long(rounds):
             m = m or machine(cpus=rng.choice([1, 2]))
             m = random_round(m, rng)
         except (Wrong, subprocess.TimeoutExpired) as e:
-            result("round %d" % n, str(e))
+            result("round %d (%s)" % (n, random_round.did), str(e))
+            if os.environ.get("KEEP"):
+                input("kept in %s" % tmp)
             if m:
                 m.end()
             m = None

@@ -36,6 +36,17 @@ struct source {
 	u64 told_ns, told_sent; /* for the rate shown */
 };
 
+/* Everything while the VM runs; *post: it is to be handed over with pages left
+ * (source_rounds.c). */
+int source_copy(struct source *s, bool *post, struct err *e);
+
+/* The rest (source_hand.c). */
+int source_hand_over(struct source *s, bool post, struct err *e);
+/* It runs here as before. */
+int source_stay(struct source *s, struct err *e);
+/* A post-copy broke for the reason in e; returns rc. */
+int source_broken(struct source *s, int rc, struct err *e);
+
 /* Sends the pages that are left to a target that runs the VM (post_out.c). */
 int source_serve(struct source *s, struct err *e);
 /* Tells which pages are missing, before the state. */
@@ -43,6 +54,9 @@ int source_send_missing(struct source *s, struct err *e);
 /* Sends the pages that a FETCH frame asks for. */
 int source_fetch(struct source *s, const struct mig_frame *f, struct err *e);
 
+int source_on_loop(struct source *s, int (*fn)(void *arg, struct err *e),
+		   struct err *e);
+bool source_cancelled(void *arg);
 u64 source_sent(const struct source *s);
 void source_tell(struct source *s, const char *phase, u64 left);
 
