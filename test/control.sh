@@ -62,7 +62,7 @@ kernel '\146\272\370\003\260\110\356\364\353\375' "$t/hello"
 kernel '\146\272\020\006\146\355\250\040\164\372\146\272\370\003\260\107\356\364\353\375' \
 	"$t/gpe"
 # waits for a byte at COM1, writes it + 1
-kernel '\146\272\375\003\354\250\001\164\373\146\272\370\003\354\376\300\356\353\356' \
+kernel '\146\272\375\003\354\250\001\164\373\146\272\370\003\354\376\300\356\353\355' \
 	"$t/echo"
 run() { # NAME KERNEL...: in the background
 	n=$1 k=$2
@@ -187,6 +187,11 @@ wait $w
 $s stop --now f
 run e echo
 ok "input" "$( (sleep 0.5; printf A; sleep 1) | timeout 3 $s console e)" = B
+if command -v python3 >/dev/null; then
+	timeout 100 python3 test/console.py build/sublet e
+else
+	echo "skip console at a terminal: no python3"
+fi
 $s stop --now e
 run n halt --console none
 refuse "no console" 125 "no console" console n

@@ -76,8 +76,10 @@ static bool console_input(struct console *k)
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return true;
-	if (n <= 0)
+	if (n <= 0) {
+		k->left = k->raw; /* a terminal has no end: it is gone */
 		return false;
+	}
 	len = console_unescape(k, in, (size_t)n, out);
 	while (len) {
 		ssize_t sent = send(k->c.fd, out, len, MSG_NOSIGNAL);

@@ -83,26 +83,38 @@ static const char *ps_uptime(char buf[24], const json_t *j)
 	return buf;
 }
 
-static void ps_table(const json_t *all)
+static void ps_row(const json_t *j, int w, int x)
 {
 	char pid[24], cpus[24], mib[24], up[24];
-	const json_t *j;
-	size_t i;
+
+	printf("%-*s  %-*s  %-9s  %7s  %-6s  %4s  %6sM  %6s\n", w,
+	       ps_text(j, "name"), x, ps_text(j, "image"), ps_text(j, "state"),
+	       ps_number(pid, j, "pid"), ps_text(j, "engine"),
+	       ps_number(cpus, j, "vcpu_count"),
+	       ps_number(mib, j, "mem_size_mib"), ps_uptime(up, j));
+}
+
+static void ps_table(const json_t *all)
+{
+	size_t n = json_array_size(all);
 	int w = 4, x = 5;
 
-	json_array_foreach(all, i, j)
-	{
+	for (size_t i = 0; i < n; i++) {
+		const json_t *j = json_array_get(all, i);
+
 		w = MAX(w, (int)strlen(ps_text(j, "name")));
 		x = MAX(x, (int)strlen(ps_text(j, "image")));
 	}
 	printf("%-*s  %-*s  %-9s  %7s  %-6s  %4s  %7s  %6s\n", w, "NAME", x,
 	       "IMAGE", "STATE", "PID", "ENGINE", "CPUS", "MEMORY", "UP");
-	json_array_foreach(all, i, j)
-		printf("%-*s  %-*s  %-9s  %7s  %-6s  %4s  %6sM  %6s\n", w,
-		       ps_text(j, "name"), x, ps_text(j, "image"),
-		       ps_text(j, "state"), ps_number(pid, j, "pid"),
-		       ps_text(j, "engine"), ps_number(cpus, j, "vcpu_count"),
-		       ps_number(mib, j, "mem_size_mib"), ps_uptime(up, j));
+	for (size_t i = 0; i < n; i++)
+		ps_row(json_array_get(all, i), w, x);
+}
+
+static void ps_names(const json_t *all)
+{
+	for (size_t i = 0; i < json_array_size(all); i++)
+		puts(ps_text(json_array_get(all, i), "name"));
 }
 
 static int ps_run(int argc, char **argv)
@@ -114,9 +126,8 @@ static int ps_run(int argc, char **argv)
 		{"-q", &quiet, NULL},
 		{0},
 	};
-	json_t *all, *j;
+	json_t *all;
 	const char *no[CTL_WORDS];
-	size_t i;
 	int n, rc;
 
 	rc = ctl_parse(argc, argv, options, no, &n, 0, 0, "");
@@ -128,7 +139,7 @@ static int ps_run(int argc, char **argv)
 		json_dumpf(all, stdout, JSON_INDENT(2));
 		putchar('\n');
 	} else if (!rc && quiet) {
-		json_array_foreach(all, i, j) puts(ps_text(j, "name"));
+		ps_names(all);
 	} else if (!rc) {
 		ps_table(all);
 	}

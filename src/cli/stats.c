@@ -22,57 +22,65 @@ static bool stats_first(json_t *vcpus, size_t vcpu, const char *key)
 
 static void stats_row(json_t *vcpus, const char *key)
 {
-	json_t *v;
-	size_t i;
-
 	printf("%-20s", key);
-	json_array_foreach(vcpus, i, v)
-		printf(" %14" JSON_INTEGER_FORMAT, stats_of(v, key));
+	for (size_t i = 0; i < json_array_size(vcpus); i++)
+		printf(" %14" JSON_INTEGER_FORMAT,
+		       stats_of(json_array_get(vcpus, i), key));
 	putchar('\n');
+}
+
+/* The rows that vCPU i is the first to have. */
+static void stats_rows(json_t *vcpus, size_t i)
+{
+	json_t *v = json_array_get(vcpus, i);
+
+	for (void *it = json_object_iter(v); it;
+	     it = json_object_iter_next(v, it)) {
+		const char *key = json_object_iter_key(it);
+
+		if (json_is_integer(json_object_iter_value(it)) &&
+		    strcmp(key, "id") && stats_first(vcpus, i, key))
+			stats_row(vcpus, key);
+	}
 }
 
 static void stats_table(json_t *vcpus)
 {
-	json_t *v, *n;
-	const char *key;
-	size_t i;
-
 	printf("%-20s", "");
-	json_array_foreach(vcpus, i, v) printf(" %9s%5zu", "vCPU", i);
+	for (size_t i = 0; i < json_array_size(vcpus); i++)
+		printf(" %9s%5zu", "vCPU", i);
 	putchar('\n');
-	json_array_foreach(vcpus, i, v)
-		json_object_foreach(v, key, n) if (json_is_integer(n) &&
-						   strcmp(key, "id") &&
-						   stats_first(vcpus, i, key))
-			stats_row(vcpus, key);
+	for (size_t i = 0; i < json_array_size(vcpus); i++)
+		stats_rows(vcpus, i);
 }
 
 /* Which instructions the translator left to the interpreter, and why. */
 static void stats_left(json_t *vcpus)
 {
-	json_t *v, *row;
-	size_t i, k;
+	for (size_t i = 0; i < json_array_size(vcpus); i++) {
+		json_t *left =
+			json_object_get(json_array_get(vcpus, i), "left");
 
-	json_array_foreach(vcpus, i, v)
-		json_array_foreach(json_object_get(v, "left"), k, row)
-	{
-		const char *op = "", *why = "";
+		for (size_t k = 0; k < json_array_size(left); k++) {
+			json_t *row = json_array_get(left, k);
+			const char *op = "", *why = "";
 
-		json_unpack(row, "{s:s, s:s}", "op", &op, "why", &why);
-		printf("vCPU %zu %-12s %-14s %12" JSON_INTEGER_FORMAT "\n", i,
-		       why, op, stats_of(row, "n"));
+			json_unpack(row, "{s:s, s:s}", "op", &op, "why", &why);
+			printf("vCPU %zu %-12s %-14s %12" JSON_INTEGER_FORMAT
+			       "\n",
+			       i, why, op, stats_of(row, "n"));
+		}
 	}
 }
 
 static void stats_queues(json_t *queues)
 {
-	json_t *q;
-	size_t i;
+	size_t n = json_array_size(queues);
 
-	if (json_array_size(queues))
+	if (n)
 		printf("%-20s %10s %10s\n", "queue", "wake-ups", "exits");
-	json_array_foreach(queues, i, q)
-	{
+	for (size_t i = 0; i < n; i++) {
+		json_t *q = json_array_get(queues, i);
 		char name[32];
 
 		snprintf(name, sizeof(name), "%.14s%d %d",
