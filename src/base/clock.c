@@ -53,6 +53,24 @@ static u64 tsc_of_kernel(void)
 	return hz;
 }
 
+/* Both clocks at the same moment: of several tries the one that took least, as
+ * we may be interrupted between the two for milliseconds. */
+static void tsc_pair(u64 *ns, u64 *tsc)
+{
+	u64 best = ~0ull;
+
+	for (unsigned i = 0; i < 16; i++) {
+		u64 before = clock_tsc(), now = clock_ns();
+		u64 took = clock_tsc() - before;
+
+		if (took >= best)
+			continue;
+		best = took;
+		*ns = now;
+		*tsc = before + took / 2;
+	}
+}
+
 /*
  * CPUID's figure is the nominal one and hosts often have none, so the counter
  * is compared with the monotonic clock over 10 ms: good to a few ppm, and the
@@ -62,12 +80,10 @@ static u64 tsc_measure(void)
 {
 	u64 n0, n1, t0, t1, hz;
 
-	n0 = clock_ns();
-	t0 = clock_tsc();
-	do {
-		n1 = clock_ns();
-		t1 = clock_tsc();
-	} while (n1 - n0 < 10000000);
+	tsc_pair(&n0, &t0);
+	do
+		tsc_pair(&n1, &t1);
+	while (n1 - n0 < 10000000);
 	hz = mul_div(t1 - t0, 1000000000, n1 - n0);
 	return (hz + 50000) / 100000 * 100000;
 }
