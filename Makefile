@@ -1,11 +1,14 @@
 # Sublet: make run | test | check | bench | install | clean
 #
-# SAN=1 builds with address and undefined-behaviour sanitizers in build-san/.
+# SAN=1 builds with address and undefined-behaviour sanitizers in build-san/;
+# SAN=undefined with that one, for the CPU test, which has no room beside the
+# address sanitizer, in build-san-undefined/.
 # Objects, generated tables and test programs all live under $(B).
 
 PREFIX ?= /usr/local
 CC ?= gcc
-B := build$(if $(SAN),-san)
+B := build$(if $(SAN),-san$(if $(filter-out 1,$(SAN)),-$(SAN)))
+SANITIZE := -fsanitize=$(if $(filter-out 1,$(SAN)),$(SAN),address,undefined)
 V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 
@@ -14,9 +17,9 @@ CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Werror -Wshadow -Wmissing-prototypes -Wundef -Wvla
 HARDEN := -fPIE -fstack-protector-strong -fno-strict-aliasing
 ifdef SAN
-override CFLAGS := -O1 -g -fsanitize=address,undefined \
+override CFLAGS := -O1 -g $(SANITIZE) -DINT_THREADED=0 \
 	-fno-sanitize-recover=undefined -fno-omit-frame-pointer
-LDFLAGS += -fsanitize=address,undefined
+LDFLAGS += $(SANITIZE)
 else
 HARDEN += -D_FORTIFY_SOURCE=2
 endif
@@ -103,6 +106,11 @@ test: setup-test
 test-unit: setup-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs
 	@tools/run-tests $(TESTS)
+ifeq ($(SAN),1)
+	@$(MAKE) --no-print-directory -j$$(nproc) SAN=undefined \
+		build-san-undefined/cpu/soft/diff_test
+	@tools/run-tests build-san-undefined/cpu/soft/diff_test
+endif
 
 test-programs: $(TESTS) $(GUESTS)
 
@@ -124,7 +132,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/share/man/man1/sublet.1
 
 clean:
-	rm -rf build build-san
+	rm -rf build build-san build-san-*
 
 -include $(OBJS:.o=.d) $(B)/cli/main.d $(TESTS:=.d) $(DIFF:src/%.c=$(B)/%.d)
 .SECONDARY:

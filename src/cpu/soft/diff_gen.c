@@ -7,9 +7,11 @@
 
 struct diff_gen *diff_gen_new(u64 seed)
 {
-	struct diff_gen *g = calloc(1, sizeof(*g));
+	struct diff_gen *g = aligned_alloc(_Alignof(struct diff_gen),
+					   sizeof(*g)); /* XSAVE areas */
 
 	ASSERT(g);
+	memset(g, 0, sizeof(*g));
 	g->r.s = seed * 0x9e3779b97f4a7c15 + 0x1234567;
 	if (!g->r.s)
 		g->r.s = 1;

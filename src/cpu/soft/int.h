@@ -18,10 +18,12 @@
 #include "cpu/soft/access.h"
 #include "cpu/soft/code.h"
 
-#if defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
-#define INT_THREADED 0
-#else
+#ifndef INT_THREADED /* the build sets it to 0 with sanitizers */
+#ifdef __OPTIMIZE__
 #define INT_THREADED 1
+#else
+#define INT_THREADED 0
+#endif
 #endif
 
 #define HANDLER(name) void name(struct soft_vcpu *v, const struct insn *i)
