@@ -40,10 +40,13 @@ static void branch_fix(struct tr *t, u8 *at, s16 target)
 	t->fix[t->nfix++].target = target;
 }
 
-/* Whether vector registers must be stored before another instruction. */
-static bool branch_vec_dirty(const struct tr *t)
+/* Whether vector registers must be stored or loaded before instruction k. */
+static bool branch_vec_differs(const struct tr *t, s16 k)
 {
-	return t->vec.dirty_low | t->vec.dirty_full;
+	struct vec_state to = vec_at(&t->u->in[k]);
+
+	return t->vec.dirty_low != to.dirty_low || t->vec.dirty_full ||
+	       (to.low & ~t->vec.low);
 }
 
 /* Lock step: so many polls, and the code is left. Flags stay. */
@@ -86,7 +89,7 @@ void tr_jcc(struct tr *t)
 	at = emit_jcc(&t->e, x->i.cc);
 	if (x->target < 0) {
 		tr_way(t, at, WAY_LINK, unit_target(x), x->live_after);
-	} else if (branch_vec_dirty(t)) {
+	} else if (branch_vec_differs(t, x->target)) {
 		tr_way(t, at, WAY_LABEL, unit_target(x), 0);
 		t->way[t->nway - 1].label = x->target;
 	} else
@@ -96,9 +99,15 @@ void tr_jcc(struct tr *t)
 void tr_jmp(struct tr *t)
 {
 	struct unit_insn *x = t->x;
+	struct vec_state to = vec_none;
 
-	vec_store_all(t, &t->vec);
-	t->vec = vec_none;
+	if (x->target >= 0)
+		to = vec_at(&t->u->in[x->target]);
+	if (x->target < 0 || branch_vec_differs(t, x->target)) {
+		vec_store_all(t, &t->vec);
+		vec_load_all(t, &to);
+		t->vec = to;
+	}
 	if (x->target >= 0) {
 		tr_need_flags(t);
 		branch_fix(t, emit_jmp(&t->e), x->target);
@@ -395,6 +404,15 @@ static void way_leave(struct tr *t, const struct way_out *w)
 	emit_jmp_to(&t->e, t->j->out[exit[w->kind]]);
 }
 
+/* To an instruction of this unit; vector registers have been stored. */
+static void way_label(struct tr *t, const struct way_out *w)
+{
+	struct vec_state to = vec_at(&t->u->in[w->label]);
+
+	vec_load_all(t, &to);
+	branch_fix(t, emit_jmp(&t->e), w->label);
+}
+
 void tr_ways_out(struct tr *t)
 {
 	for (unsigned k = 0; k < t->nway && !t->e.full; k++) {
@@ -406,7 +424,7 @@ void tr_ways_out(struct tr *t)
 		case WAY_LINK: way_link(t, &w); break;
 		case WAY_SHARE: tr_share_out(t, &w); break;
 		case WAY_WINDOW: tr_window_out(t, &w); break;
-		case WAY_LABEL: branch_fix(t, emit_jmp(&t->e), w.label); break;
+		case WAY_LABEL: way_label(t, &w); break;
 		default: way_leave(t, &w); break;
 		}
 	}

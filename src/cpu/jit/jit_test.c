@@ -279,6 +279,30 @@ static void test_shared(void **state)
 	SAME(shared);
 }
 
+/* Loops that keep vector registers, left in the middle and at the end. */
+CODE(kept, 64,
+     "mov $40, %r13d\n mov $0x100000, %ebx\n movups 0x40(%rbx), %xmm5\n"
+     "0: mov $200, %ecx\n xorps %xmm1, %xmm1\n"
+     "1: movsd (%rbx,%rcx,8), %xmm0\n mulsd 8(%rbx,%rcx,8), %xmm0\n"
+     "paddq %xmm5, %xmm1\n pxor %xmm0, %xmm1\n movups %xmm1, 64(%rbx,%rcx)\n"
+     "test $0x3f, %cl\n jz 3f\n"
+     "2: dec %ecx\n jnz 1b\n vpaddd %ymm1, %ymm5, %ymm6\n"
+     "vmovdqu %ymm6, 0x900(%rbx)\n jmp 4f\n"
+     "3: movq %xmm1, %rax\n add %rax, %r10\n movaps %xmm0, %xmm7\n"
+     "jmp 2b\n"
+     "4: mov $300, %ecx\n jmp 6f\n"
+     "5: paddb %xmm1, %xmm7\n movdqa %xmm7, %xmm8\n psrlq $3, %xmm8\n"
+     "test $15, %cl\n jz 7f\n"
+     "6: pxor %xmm8, %xmm1\n paddw %xmm7, %xmm5\n dec %ecx\n jnz 5b\n"
+     "7: movups %xmm8, 0xa00(%rbx)\n vzeroupper\n dec %ecx\n jg 5b\n"
+     "dec %r13d\n jnz 0b\n out %al, $0xf4\n jmp .\n");
+
+static void test_kept(void **state)
+{
+	(void)state;
+	SAME(kept);
+}
+
 /* Division by what makes it fault now and then is left out: only the ways
  * that the translator hands to the interpreter. */
 CODE(divides, 64,
@@ -579,6 +603,7 @@ int main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_calls),
 		cmocka_unit_test(test_stack),
+		cmocka_unit_test(test_kept),
 		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_vectors),
 		cmocka_unit_test(test_divides),

@@ -115,12 +115,11 @@ static void tr_simd_gate(struct tr *t)
 
 static void tr_label(struct tr *t)
 {
-	static const struct vec_state none;
-
 	if (!t->x->label)
 		return;
 	vec_store_all(t, &t->vec);
-	t->vec = none;
+	t->vec = vec_at(t->x);
+	vec_load_all(t, &t->vec);
 	if (t->x->live && !t->fl_host)
 		tr_restore_flags(t);
 	t->fl_host = true;
@@ -232,6 +231,8 @@ bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *unit)
 	t->v = v;
 	unit->links = j->nlinks;
 	unit->nlinks = 0;
+	if (t->u->simd)
+		vec_plan(t->u);
 	if (unit->level == UNIT_WINDOW)
 		window_plan(t->u);
 	if (unit->level != UNIT_CHECKED)

@@ -127,6 +127,9 @@ void vec_dirty(struct tr *t, unsigned reg, bool full);
 void vec_store_all(struct tr *t, const struct vec_state *s);
 void vec_load_all(struct tr *t, const struct vec_state *s);
 void tr_simd(struct tr *t);
+/* Which loops keep their vector registers; what is loaded at a label. */
+void vec_plan(struct unit *u);
+struct vec_state vec_at(const struct unit_insn *x);
 
 /* plain.c */
 void tr_plain(struct tr *t);

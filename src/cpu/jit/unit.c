@@ -71,6 +71,7 @@ bool unit_look(const struct unit *u, struct unit_insn *x, u32 off, unsigned n)
 		x->kind = UNIT_INTERP;
 	x->label = x->loop = x->window = x->window_mem = false;
 	x->share = SHARE_NONE;
+	x->vec_loaded = x->vec_dirty = 0;
 	x->target = -1;
 	x->code = NULL;
 	unit_flags(x);

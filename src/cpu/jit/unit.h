@@ -72,7 +72,10 @@ struct unit_insn {
 	u16 live;           /* flags live before it */
 	u16 live_after;
 	s16 target; /* index of a branch's target, -1: outside */
-	u8 *code;   /* where its code begins, once written */
+	/* Vector registers that are loaded, and may be dirty, where it begins
+	 * if that is a loop that keeps them (vec_plan()). */
+	u16 vec_loaded, vec_dirty;
+	u8 *code; /* where its code begins, once written */
 };
 
 struct unit {

@@ -147,6 +147,59 @@ static void vec_finish(struct tr *t, const struct op_row *row, bool vex)
 	}
 }
 
+/* What the instructions from x, the first, to last use, if they can keep it. */
+static void vec_plan_loop(const struct unit *u, struct unit_insn *x,
+			  unsigned first, unsigned last)
+{
+	u16 loaded = 0, dirty = 0;
+
+	for (unsigned k = first; k <= last; k++) {
+		const struct unit_insn *y = &u->in[k];
+		const struct op_row *row = &op_rows[y->i.row];
+
+		if (y->kind == UNIT_CALLED || (k != first && y->label) ||
+		    (y->kind == UNIT_SIMD && y->i.prefix & PFX_VEX))
+			return;
+		for (unsigned o = 0; y->kind == UNIT_SIMD && o < OP_OPERANDS;
+		     o++) {
+			int r = vec_operand(&y->i, row->opnd[o]);
+
+			if (r < 0)
+				continue;
+			loaded |= (u16)BIT(r);
+			if (row->opnd[o] & OPK_WRITE)
+				dirty |= (u16)BIT(r);
+		}
+	}
+	x->vec_loaded = loaded;
+	x->vec_dirty = dirty;
+}
+
+/*
+ * Innermost loops without VEX keep the registers that they use in the host's
+ * over their back edges: all of them are loaded where the loop begins.
+ */
+void vec_plan(struct unit *u)
+{
+	for (unsigned k = 0; k < u->n; k++) {
+		int last = -1;
+
+		if (!u->in[k].loop)
+			continue;
+		for (unsigned j = k; j < u->n; j++)
+			if (u->in[j].target == (s16)k)
+				last = (int)j;
+		if (last >= 0)
+			vec_plan_loop(u, &u->in[k], k, (unsigned)last);
+	}
+}
+
+struct vec_state vec_at(const struct unit_insn *x)
+{
+	return (struct vec_state){.low = x->vec_loaded,
+				  .dirty_low = x->vec_dirty};
+}
+
 static u8 simd_prefix(const struct unit_insn *x)
 {
 	const struct insn *i = &x->i;
