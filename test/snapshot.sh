@@ -107,6 +107,46 @@ check "show tells the machine" -n "$($s snapshot show "$t/s1" | grep '128 MiB')"
 check "show tells registers" -n \
 	"$($s snapshot show "$t/s1" --all | grep '  rip = ')"
 
+# ---- differential snapshots ----
+
+refuse "a difference to nothing" "none was made before" \
+	$s snapshot $now "$t/d0" --diff
+$s snapshot $now "$t/d1" --track >"$t/out" 2>&1
+sleep 1
+$s snapshot $now "$t/d2" --diff >>"$t/out" 2>&1
+$s pause $now
+$s snapshot $now "$t/d3" --diff >>"$t/out" 2>&1
+$s snapshot $now "$t/full" >>"$t/out" 2>&1
+$s resume $now
+check "three of a chain and a full one" "$(grep -c paused "$t/out")" -eq 4
+check "the difference is smaller" "$(du -k "$t/d3/memory" | cut -f1)" -lt \
+	$(($(du -k "$t/full/memory" | cut -f1) / 2))
+$s snapshot check "$t/d3" >"$t/out" 2>"$t/err"
+check "the chain is good" -n "$(grep 'are good' "$t/out")"
+# Both go on from the same moment, so their memory is the same but for what
+# a restored machine is told: its generation id and its clock.
+for v in d3 full; do
+	$s restore "$t/$v" --detach --paused --name m$v --console none \
+		>/dev/null
+	$s snapshot m$v "$t/again-$v" >/dev/null
+	$s kill m$v >/dev/null
+done
+pages=$(cmp -l "$t/again-d3/memory" "$t/again-full/memory" |
+	awk '{print int(($1 - 1) / 4096)}' | sort -un | tr '\n' ' ')
+check "the chain has the full memory" "$(echo $pages | wc -w)" -le 3
+[ "$(echo $pages | wc -w)" -le 3 ] || echo "pages that differ: $pages"
+$s restore "$t/d3" --detach --name chain --console "file=$t/logd" >/dev/null
+await 'tick' "$t/logd"
+check "a chain goes on" -n "$(grep tick "$t/logd")"
+$s kill chain >/dev/null
+mkdir "$t/moved"
+mv "$t/d1" "$t/d2" "$t/d3" "$t/moved"
+$s snapshot check "$t/moved/d3" >"$t/out" 2>"$t/err"
+check "a chain that was moved" -n "$(grep 'are good' "$t/out")"
+rm -r "$t/moved/d1"
+refuse "a chain without its first" "d1" $s restore "$t/moved/d3"
+rm -r "$t/moved"
+
 # ---- snapshots that older versions made load for ever ----
 
 # Each ends with status 67 once it goes on; its CPU may be another than here.

@@ -9,6 +9,7 @@
 
 struct snapshot_job {
 	char *dir;
+	struct snap_options o;
 	struct api_job *job;
 };
 
@@ -28,7 +29,7 @@ static int snapshot_run(struct api_job *j, void *arg, struct err *e)
 	struct snapshot_job *s = arg;
 	struct snap_run run = {snapshot_on_loop, snapshot_cancelled, j};
 	struct snap_result r = {0};
-	int rc = snap_take(api_job_vm(j), s->dir, &run, &r, e);
+	int rc = snap_take(api_job_vm(j), s->dir, &s->o, &run, &r, e);
 
 	if (!rc)
 		api_job_result(j,
@@ -50,22 +51,26 @@ static void snapshot_free(void *arg)
 static void ep_snapshot_create(struct api_call *c)
 {
 	const char *dir, *type = "Full";
+	int track = 0;
 	struct snapshot_job *s;
 
-	if (api_args(c, "{s:s, s?s}", "snapshot_path", &dir, "snapshot_type",
-		     &type))
+	if (api_args(c, "{s:s, s?s, s?b}", "snapshot_path", &dir,
+		     "snapshot_type", &type, "track_dirty_pages", &track))
 		return;
 	if (*dir != '/') {
 		api_fail(c, "The snapshot_path is not absolute.");
 		return;
 	}
-	if (strcmp(type, "Full")) {
-		api_fail(c, "The snapshot_type is Full, not %.40s.", type);
+	if (strcmp(type, "Full") && strcmp(type, "Diff")) {
+		api_fail(c, "The snapshot_type is Full or Diff, not %.40s.",
+			 type);
 		return;
 	}
 	s = calloc(1, sizeof(*s));
 	if (s)
 		s->dir = strdup(dir);
+	if (s)
+		s->o = (struct snap_options){track, !strcmp(type, "Diff")};
 	if (s && s->dir) {
 		api_job_start(c, "snapshot", snapshot_run, s, snapshot_free);
 		return;

@@ -28,7 +28,7 @@ static char *snapshot_absolute(const char *dir)
 	return path;
 }
 
-static int snapshot_make(const char *vm, const char *dir)
+static int snapshot_make(const char *vm, const char *dir, bool track, bool diff)
 {
 	char *path = snapshot_absolute(dir);
 	json_t *reply = NULL;
@@ -39,7 +39,10 @@ static int snapshot_make(const char *vm, const char *dir)
 	if (!path)
 		return CLI_EXIT_FAILED;
 	rc = ctl_ask(vm, "PUT", "/snapshot/create",
-		     json_pack("{s:s}", "snapshot_path", path), &reply);
+		     json_pack("{s:s, s:s, s:b}", "snapshot_path", path,
+			       "snapshot_type", diff ? "Diff" : "Full",
+			       "track_dirty_pages", (int)track),
+		     &reply);
 	if (!rc) {
 		json_unpack(reply, "{s:f, s:I}", "pause_ms", &pause,
 			    "memory_bytes", &bytes);
@@ -163,8 +166,13 @@ static int snapshot_check(const char *dir)
 
 static int snapshot_run(int argc, char **argv)
 {
-	bool all = false;
-	const struct ctl_option options[] = {{"--all", &all, NULL}, {0}};
+	bool all = false, track = false, diff = false;
+	const struct ctl_option options[] = {
+		{"--all", &all, NULL},
+		{"--track", &track, NULL},
+		{"--diff", &diff, NULL},
+		{0},
+	};
 	const char **w = calloc((size_t)argc, sizeof(*w));
 	int n, rc;
 
@@ -177,7 +185,7 @@ static int snapshot_run(int argc, char **argv)
 	else if (!rc && !strcmp(w[0], "check"))
 		rc = snapshot_check(w[1]);
 	else if (!rc)
-		rc = snapshot_make(w[0], w[1]);
+		rc = snapshot_make(w[0], w[1], track, diff);
 	free(w);
 	return rc;
 }
@@ -185,7 +193,7 @@ static int snapshot_run(int argc, char **argv)
 const struct cli_verb cli_snapshot = {
 	.name = "snapshot",
 	.summary = "save a running machine to a folder",
-	.help = "usage: sublet snapshot NAME DIR\n"
+	.help = "usage: sublet snapshot NAME DIR [--track | --diff]\n"
 		"       sublet snapshot show DIR [--all]\n"
 		"       sublet snapshot check DIR\n"
 		"\n"
@@ -195,6 +203,12 @@ const struct cli_verb cli_snapshot = {
 		"that goes on from there, any number of times. What the "
 		"guest wrote to\ndisks with a private copy is saved too; "
 		"other disks must not change.\n"
+		"\n"
+		"  --track  remember which memory is written from now on\n"
+		"  --diff   save only memory written since the last snapshot "
+		"with --track or\n"
+		"           --diff, whose folder is needed to restore this "
+		"one\n"
 		"\n"
 		"show prints what is in a snapshot (--all: every register), "
 		"check reads all of\nit and says whether it is good and "

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Opening, loading and verifying a snapshot. */
+#define _GNU_SOURCE
 #include "vm/snap.h"
 
 #include <errno.h>
@@ -16,9 +17,11 @@
 #include "vm/snap_file.h"
 #include "vm/snap_ram.h"
 #include "vm/vm_json.h"
+#include "vm/vm_priv.h"
 
 #define MANIFEST_MAX (4 * MIB)
 #define STATE_MAX    (64 * MIB)
+#define SNAP_CHAIN   64
 
 static int snap_bad(struct snap *s, const char *what, struct err *e)
 {
@@ -72,6 +75,9 @@ static int snap_manifest(struct snap *s, struct err *e)
 
 /* ---- the parts ---- */
 
+static int snap_open_depth(struct snap *s, const char *dir, unsigned depth,
+			   struct err *e);
+
 static int snap_state(struct snap *s, struct err *e)
 {
 	json_int_t bytes, sum;
@@ -94,6 +100,51 @@ static int snap_state(struct snap *s, struct err *e)
 	return vm_state_check(s->state, s->state_len, &s->info, e);
 }
 
+static int snap_map(struct snap *s, json_int_t sum, struct err *e)
+{
+	u64 len, want = ALIGN_UP(s->info.memory >> PAGE_SHIFT, 64) / 8;
+	int rc = snap_read(s->dirfd, "memory.map", want, &s->map, &len, e);
+
+	if (!rc && (len != want || crc32c(0, s->map, len) != (u32)sum))
+		rc = err_set(e, -EBADMSG,
+			     "its file memory.map is damaged (checksum)");
+	return rc;
+}
+
+/* The snapshot that has the other pages, beside this one if both moved. */
+static int snap_parent(struct snap *s, struct err *e)
+{
+	json_int_t sum, map, own;
+	const char *path, *name;
+	char *beside = NULL;
+	int rc;
+
+	if (json_unpack(s->manifest, "{s:{s:s, s:I, s:I}}", "parent", "path",
+			&path, "crc32c", &sum, "map_crc32c", &map))
+		return snap_bad(s, "has an incomplete parent", e);
+	rc = snap_map(s, map, e);
+	if (rc)
+		return rc;
+	if (s->depth >= SNAP_CHAIN)
+		return err_set(e, -ELOOP, "a chain of more than %d snapshots",
+			       SNAP_CHAIN);
+	s->parent = calloc(1, sizeof(*s->parent));
+	name = strrchr(path, '/');
+	if (!s->parent || asprintf(&beside, "%s/..%s", s->dir, name) < 0)
+		return err_set(e, -ENOMEM, "no memory for a snapshot");
+	rc = snap_open_depth(s->parent, access(path, F_OK) ? beside : path,
+			     s->depth + 1, e);
+	free(beside);
+	if (rc)
+		return rc;
+	own = json_integer_value(
+		json_object_get(s->parent->manifest, "crc32c"));
+	if (own != sum || s->parent->info.memory != s->info.memory)
+		return err_set(e, -ESTALE, "its parent %s is another snapshot",
+			       path);
+	return 0;
+}
+
 static int snap_memory(struct snap *s, struct err *e)
 {
 	json_int_t bytes;
@@ -103,7 +154,9 @@ static int snap_memory(struct snap *s, struct err *e)
 	if ((u64)bytes != s->info.memory)
 		return snap_bad(s, "and the state disagree about memory", e);
 	s->memory = snap_open_file(s->dirfd, "memory", s->info.memory, e);
-	return s->memory < 0 ? s->memory : 0;
+	if (s->memory < 0)
+		return s->memory;
+	return json_object_get(s->manifest, "parent") ? snap_parent(s, e) : 0;
 }
 
 /* What the guest's disk was must still be what it was. */
@@ -186,6 +239,8 @@ static int snap_config(struct snap *s, struct err *e)
 	s->config.incoming = true;
 	s->config.ram_file = true;
 	s->config.ram_fd = s->memory;
+	for (const struct snap *p = s->parent; p; p = p->parent)
+		s->config.ram_fd = p->memory; /* the oldest has all pages */
 	return vm_config_check(&s->config, e);
 }
 
@@ -213,14 +268,16 @@ static int snap_open_all(struct snap *s, struct err *e)
 		rc = snap_state(s, e);
 	if (!rc)
 		rc = snap_memory(s, e);
-	return rc ? rc : snap_config(s, e);
+	return rc || s->depth ? rc : snap_config(s, e);
 }
 
-int snap_open(struct snap *s, const char *dir, struct err *e)
+/* In a chain only the newest's disks matter. */
+static int snap_open_depth(struct snap *s, const char *dir, unsigned depth,
+			   struct err *e)
 {
 	int rc;
 
-	*s = (struct snap){.dirfd = -1, .memory = -1, .memory_map = -1};
+	*s = (struct snap){.dirfd = -1, .memory = -1, .depth = depth};
 	s->dir = strdup(dir);
 	if (!s->dir)
 		return err_set(e, -ENOMEM, "no memory for a name");
@@ -233,6 +290,19 @@ int snap_open(struct snap *s, const char *dir, struct err *e)
 	if (rc)
 		snap_close(s);
 	return rc;
+}
+
+int snap_open(struct snap *s, const char *dir, struct err *e)
+{
+	return snap_open_depth(s, dir, 0, e);
+}
+
+static u64 snap_map_word(const struct snap *s, u64 n)
+{
+	u64 word;
+
+	memcpy(&word, s->map + 8 * n, 8);
+	return word;
 }
 
 static void snap_close_fd(int *fd)
@@ -250,12 +320,37 @@ void snap_close(struct snap *s)
 			snap_close_fd(&s->config.disks[i].layer_map);
 		}
 	snap_close_fd(&s->memory);
-	snap_close_fd(&s->memory_map);
 	snap_close_fd(&s->dirfd);
 	json_decref(s->manifest);
+	if (s->parent) {
+		snap_close(s->parent);
+		free(s->parent);
+	}
+	free(s->map);
 	free(s->state);
 	free(s->dir);
-	*s = (struct snap){.dirfd = -1, .memory = -1, .memory_map = -1};
+	*s = (struct snap){.dirfd = -1, .memory = -1};
+}
+
+/* The pages of differential snapshots, those of the newest last. */
+static int snap_load_pages(struct snap *s, struct vm *vm, struct err *e)
+{
+	int rc;
+
+	if (!s->parent)
+		return 0;
+	rc = snap_load_pages(s->parent, vm, e);
+	for (u64 p = 0; !rc && p < s->info.memory >> PAGE_SHIFT; p++) {
+		if (p % 64 == 0 && !snap_map_word(s, p / 64)) {
+			p += 63;
+			continue;
+		}
+		if (snap_map_word(s, p / 64) >> (p % 64) & 1 &&
+		    pread(s->memory, vm->mem.base + p * PAGE_SIZE, PAGE_SIZE,
+			  (off_t)(p * PAGE_SIZE)) != (ssize_t)PAGE_SIZE)
+			rc = err_set(e, -EIO, "its memory cannot be read");
+	}
+	return rc;
 }
 
 int snap_load(struct snap *s, struct vm *vm, struct err *e)
@@ -267,6 +362,8 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 	if (!rc)
 		vm_state_age(vm, &s->info);
 	if (!rc)
+		rc = snap_load_pages(s, vm, e);
+	if (!rc)
 		rc = vm_state_load(vm, s->state, s->state_len, e);
 	if (!rc)
 		vm_new_generation(vm);
@@ -275,6 +372,22 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 }
 
 /* ---- verifying ---- */
+
+/* Of a differential snapshot only the pages it has count. */
+static u32 verify_sum(struct snap *s, u64 n, const u8 *buf, u64 len)
+{
+	u32 sum = 0;
+
+	if (!s->map)
+		return crc32c(0, buf, len);
+	for (u64 i = 0; i < len / PAGE_SIZE; i++) {
+		u64 p = n * SNAP_CHUNK_PAGES + i;
+
+		if (snap_map_word(s, p / 64) >> (p % 64) & 1)
+			sum = crc32c(sum, buf + i * PAGE_SIZE, PAGE_SIZE);
+	}
+	return sum;
+}
 
 static int verify_chunk(struct snap *s, u64 n, u8 *buf, u32 want, struct err *e)
 {
@@ -289,7 +402,7 @@ static int verify_chunk(struct snap *s, u64 n, u8 *buf, u32 want, struct err *e)
 			return err_set(e, -EIO, "its memory cannot be read");
 		done += (u64)got;
 	}
-	if (crc32c(0, buf, len) == want)
+	if (verify_sum(s, n, buf, len) == want)
 		return 0;
 	return err_set(e, -EBADMSG,
 		       "its memory is damaged between %llu and %llu MiB "
@@ -352,7 +465,9 @@ int snap_verify(struct snap *s, struct err *e)
 {
 	int rc = verify_memory(s, e);
 
-	if (!rc)
+	if (!rc && s->parent)
+		rc = snap_verify(s->parent, e);
+	if (!rc && !s->depth)
 		rc = verify_disks(s, e);
 	return snap_in(s, rc, e);
 }

@@ -30,6 +30,11 @@ struct snap_run {
 	void *ctx;
 };
 
+struct snap_options {
+	bool track; /* from here on, so that the next can be differential */
+	bool diff;  /* only pages written since the last; goes on tracking */
+};
+
 struct snap_result {
 	u64 pause_ns;  /* vCPUs stood still */
 	u64 bytes;     /* of memory in the file */
@@ -40,19 +45,25 @@ struct snap_result {
  * Makes the folder, which must not exist; it appears when all is on disk. Any
  * thread but the loop's, or the loop's own with a direct on_loop.
  */
-int snap_take(struct vm *vm, const char *dir, const struct snap_run *run,
-	      struct snap_result *out, struct err *e);
+int snap_take(struct vm *vm, const char *dir, const struct snap_options *o,
+	      const struct snap_run *run, struct snap_result *out,
+	      struct err *e);
+/* Of a machine that ends. */
+struct snap_last;
+void snap_last_free(struct snap_last *l);
 
 /* An open snapshot. Its strings and descriptors serve the VM made of it. */
 struct snap {
 	char *dir;
-	int dirfd, memory, memory_map;
+	int dirfd, memory;
 	json_t *manifest;
 	struct vm_config config; /* for vm_new(), incoming */
 	struct vm_state_info info;
 	u8 *state;
 	u64 state_len;
 	struct snap *parent; /* NULL: memory has everything */
+	u8 *map;             /* else: a bit for each page it has */
+	unsigned depth;      /* 0: the newest of its chain */
 };
 
 /* All but the contents of memory and disks is checked. */

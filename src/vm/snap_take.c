@@ -16,9 +16,19 @@
 #include "vm/snap_ram.h"
 #include "vm/vm_json.h"
 #include "vm/vm_priv.h"
+#include "vm/vm_track.h"
+
+/* What the next differential snapshot is based on; the job's thread. */
+struct snap_last {
+	char *path;     /* of the last snapshot */
+	json_int_t sum; /* its manifest's */
+	struct vm_track *track;
+};
 
 struct take {
 	struct vm *vm;
+	const struct snap_options *o;
+	unsigned long *only; /* differential: pages it has */
 	const struct snap_run *run;
 	struct snap_result *out;
 	struct snap_dir dir;
@@ -26,6 +36,7 @@ struct take {
 	struct buf state;
 	json_t *manifest, *disks;
 	int memory;
+	struct vm_track *track; /* new; not yet snap_last's */
 	/* at the moment of the freeze */
 	struct stat disk[VM_DISKS];
 };
@@ -48,6 +59,13 @@ static int take_disks(struct take *t, struct err *e)
 	return rc;
 }
 
+/* A full snapshot: what is written from now on is the next one's. */
+static int take_track(struct take *t, struct err *e)
+{
+	t->track = vm_track_new(t->vm, e);
+	return t->track ? 0 : -ENOMEM;
+}
+
 static int take_moment(struct take *t, struct err *e)
 {
 	int rc;
@@ -57,6 +75,10 @@ static int take_moment(struct take *t, struct err *e)
 	rc = vm_state_save(t->vm, &t->state, e);
 	if (!rc)
 		rc = take_disks(t, e);
+	if (!rc && t->only)
+		rc = vm_track_collect(t->vm->last->track, t->only, e);
+	if (!rc && !t->only && t->o->track)
+		rc = take_track(t, e);
 	return rc ? rc : snap_ram_freeze(t->ram, e);
 }
 
@@ -112,6 +134,19 @@ static int take_disk(struct take *t, unsigned n, struct err *e)
 	return 0;
 }
 
+/* Which pages a differential snapshot has, and whose the others are. */
+static int take_map(struct take *t, struct err *e)
+{
+	u64 len = vm_track_words(t->vm) * 8;
+	const struct snap_last *l = t->vm->last;
+
+	json_object_set_new(t->manifest, "parent",
+			    json_pack("{s:s, s:I, s:I}", "path", l->path,
+				      "crc32c", l->sum, "map_crc32c",
+				      (json_int_t)crc32c(0, t->only, len)));
+	return snap_write(t->dir.fd, "memory.map", t->only, len, e);
+}
+
 static int take_memory(struct take *t, struct err *e)
 {
 	const u32 *sums;
@@ -132,7 +167,8 @@ static int take_memory(struct take *t, struct err *e)
 				      (json_int_t)t->vm->mem.size, "stored",
 				      (json_int_t)t->out->bytes, "crc32c",
 				      (json_int_t)crc32c(0, sums, n * 4)));
-	return snap_write(t->dir.fd, "memory.sums", sums, n * 4, e);
+	rc = snap_write(t->dir.fd, "memory.sums", sums, n * 4, e);
+	return rc || !t->only ? rc : take_map(t, e);
 }
 
 static int take_manifest(struct take *t, struct err *e)
@@ -189,6 +225,59 @@ static int take_rest(struct take *t, struct err *e)
 	return rc ? rc : snap_dir_done(&t->dir, e);
 }
 
+void snap_last_free(struct snap_last *l)
+{
+	if (!l)
+		return;
+	vm_track_free(l->track);
+	free(l->path);
+	free(l);
+}
+
+static int take_base(struct take *t, struct err *e)
+{
+	if (!t->vm->last)
+		return err_set(e, -EINVAL,
+			       "no differential snapshot: none was made before "
+			       "with --track");
+	/* whole chunks, as snap_ram looks at them */
+	t->only = calloc(ALIGN_UP(vm_track_words(t->vm), SNAP_CHUNK_PAGES / 64),
+			 8);
+	return t->only ? 0 : err_set(e, -ENOMEM, "no memory for a snapshot");
+}
+
+/* This one is what the next is based on. */
+static int take_last(struct take *t, struct err *e)
+{
+	struct snap_last *l = t->vm->last;
+
+	if (t->track) {
+		snap_last_free(l);
+		l = t->vm->last = calloc(1, sizeof(*l));
+		if (!l)
+			return err_set(e, -ENOMEM, "no memory for a snapshot");
+		l->track = t->track;
+		t->track = NULL;
+	} else if (!t->only) {
+		return 0; /* a full one beside the chain */
+	}
+	free(l->path);
+	l->path = strdup(t->dir.path);
+	l->sum = json_integer_value(json_object_get(t->manifest, "crc32c"));
+	return l->path ? 0 : err_set(e, -ENOMEM, "no memory for a name");
+}
+
+/* Pages that it should have had belong to the next. */
+static void take_undo(struct take *t)
+{
+	struct snap_last *l = t->vm->last;
+
+	if (!t->only || !l)
+		return;
+	snap_last_free(l);
+	t->vm->last = NULL;
+}
+
 static int take_all(struct take *t, const char *path, struct err *e)
 {
 	int rc = snap_dir_new(&t->dir, path, e);
@@ -198,18 +287,25 @@ static int take_all(struct take *t, const char *path, struct err *e)
 	t->memory = snap_create(t->dir.fd, "memory", e);
 	if (t->memory < 0)
 		return t->memory;
-	t->ram = snap_ram_new(t->vm, t->memory, NULL, e);
+	rc = t->o->diff ? take_base(t, e) : 0;
+	if (rc)
+		return rc;
+	t->ram = snap_ram_new(t->vm, t->memory, t->only, e);
 	if (!t->ram)
 		return -EIO;
 	rc = t->run->on_loop(t->run->ctx, take_freeze, t, e);
-	return rc ? rc : take_rest(t, e);
+	if (!rc)
+		rc = take_rest(t, e);
+	return rc ? rc : take_last(t, e);
 }
 
-int snap_take(struct vm *vm, const char *dir, const struct snap_run *run,
-	      struct snap_result *out, struct err *e)
+int snap_take(struct vm *vm, const char *dir, const struct snap_options *o,
+	      const struct snap_run *run, struct snap_result *out,
+	      struct err *e)
 {
 	struct take t = {
 		.vm = vm,
+		.o = o,
 		.run = run,
 		.out = out,
 		.dir = {.fd = -1},
@@ -219,7 +315,11 @@ int snap_take(struct vm *vm, const char *dir, const struct snap_run *run,
 	};
 	int rc = take_all(&t, dir, e);
 
+	if (rc)
+		take_undo(&t);
 	snap_ram_free(t.ram);
+	vm_track_free(t.track);
+	free(t.only);
 	if (t.memory >= 0)
 		close(t.memory);
 	snap_dir_free(&t.dir);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "cpu/jit/jit.h"
+#include "vm/snap.h"
 #include "vm/vm_priv.h"
 #include "vm/vm_state.h"
 
@@ -296,6 +297,7 @@ struct vm *vm_new(const struct vm_config *c, const struct vm_backends *b,
 
 void vm_free(struct vm *vm)
 {
+	snap_last_free(vm->last);
 	for (unsigned i = 0; i < vm->config.cpus; i++)
 		if (vm->cpus[i].vcpu)
 			vm->engine->class->vcpu_free(vm->cpus[i].vcpu);

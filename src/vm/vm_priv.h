@@ -52,9 +52,10 @@ struct vm {
 	unsigned nvirtio;
 	struct chr *front; /* of its console; or NULL */
 	struct sched sched;
-	unsigned quiet; /* vm_quiesce() not undone; loop thread */
-	u64 load_tsc;   /* host's, when loading of vCPUs began */
-	u64 load_age;   /* ns that the guest shall find passed since saving */
+	struct snap_last *last; /* snapshot, or NULL; the job's thread */
+	unsigned quiet;         /* vm_quiesce() not undone; loop thread */
+	u64 load_tsc;           /* host's, when loading of vCPUs began */
+	u64 load_age; /* ns that the guest shall find passed since saving */
 	/* The gate is closed if paused, if something is wanted, or at the
 	 * end; hold says so in one word that vCPUs look at often. */
 	u32 hold; /* atomic; set by any thread, cleared under lock */
