@@ -68,12 +68,28 @@ static bool call_interrupted(const struct soft_vcpu *v)
 	       v->jit->changed;
 }
 
+/*
+ * A handler that changed what code depends on asks for attention, to end the
+ * interpreter's block. Here it is enough to look up where to go on.
+ */
+static bool call_changed_mode(struct soft_vcpu *v)
+{
+	if (likely(__atomic_load_n(&v->attention, __ATOMIC_RELAXED) !=
+		   ATTN_MODE) ||
+	    v->stop)
+		return false;
+	__atomic_and_fetch(&v->attention, ~(u32)ATTN_MODE, __ATOMIC_SEQ_CST);
+	v->jit_no_simd = jit_no_simd(v);
+	return true;
+}
+
 /* Called by generated code: where to go on; NULL: after the call. */
 static const void *call_run(struct soft_vcpu *v, const struct jit_call *c)
 {
 	u64 rip = v->code_page + c->off, next = rip + c->i->len;
 	struct jit_unit *t;
 	u32 mode = v->mode;
+	bool changed;
 
 	v->rip = v->block_rip = rip;
 	v->jit->changed = false;
@@ -84,9 +100,10 @@ static const void *call_run(struct soft_vcpu *v, const struct jit_call *c)
 		call_mxcsr_in(v);
 	if (!c->sets_rip)
 		v->rip = next;
+	changed = call_changed_mode(v);
 	if (unlikely(call_interrupted(v)))
 		return call_out(v, JIT_EXIT_POLL);
-	if (!c->ends && v->rip == next && v->mode == mode &&
+	if (!c->ends && !changed && v->rip == next && v->mode == mode &&
 	    !(c->vectors && v->jit_no_simd))
 		return NULL;
 	t = jit_lookup(v);
