@@ -434,6 +434,21 @@ static void test_crossing_pages(void **state)
 	SAME(crossing_pages);
 }
 
+/* Code that crosses pages becomes hot too: it is not left each turn. */
+static void test_crossing_stays(void **state)
+{
+	struct rig *r = rig_make(true, false);
+	const u64 *stat = r->v->vcpu.stat;
+
+	(void)state;
+	rig_long(r);
+	rig_code(r, CODE_AT, crossing_pages, crossing_pages_end);
+	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
+	assert_in_range(stat[VCPU_STAT_OUT_LINK] + stat[VCPU_STAT_OUT_INDIRECT],
+			1, 1000); /* of 3000 turns */
+	rig_unmake(r);
+}
+
 /* The second page is mapped to another place now and then. */
 CODE(remapped, 64,
      "mov $0x5ffffe, %ebx\n movw $0x11b8, (%rbx)\n" /* mov $..11, %eax */
@@ -614,6 +629,7 @@ int main(void)
 		cmocka_unit_test(test_crossing),
 		cmocka_unit_test(test_changing_ahead),
 		cmocka_unit_test(test_crossing_pages),
+		cmocka_unit_test(test_crossing_stays),
 		cmocka_unit_test(test_remapped),
 		cmocka_unit_test(test_trim),
 		cmocka_unit_test(test_exceptions),

@@ -149,10 +149,23 @@ static enum soft_jit_result interp_translated(struct soft_vcpu *v,
 	return r;
 }
 
+/*
+ * A block that a short look does not find, for it crosses pages or shares its
+ * place there with another process's, gets hot here. True: b may be gone.
+ */
+static bool interp_heat(struct soft_vcpu *v, struct soft_block *b)
+{
+	if (b->heat <= 1 || --b->heat > 1)
+		return false;
+	v->jit_ops->heat(v);
+	return true;
+}
+
 /* From v->rip on, by the translator where the code is hot. */
 static void interp_go(struct soft_vcpu *v)
 {
 	struct soft_block *b = interp_known(v);
+	bool known = b != NULL;
 	enum soft_jit_result r;
 
 	if (v->jit) {
@@ -162,6 +175,8 @@ static void interp_go(struct soft_vcpu *v)
 		b = interp_find(v);
 		if (r == JIT_INTERP)
 			v->jit_left[b->insn->op]++;
+		else if (!known && interp_heat(v, b))
+			b = interp_find(v);
 	} else if (!b) {
 		b = code_lookup(v, false);
 	}
