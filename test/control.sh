@@ -143,7 +143,9 @@ run k halt
 $s kill k
 ok "kill" "$?$(names)$(ls "$t/rt")" = 0
 for i in 1 2 3; do run k$i halt; done
-kill -9 $(cat "$t/rt/k1/lock")
+pid=$(cat "$t/rt/k1/lock")
+kill -9 "$pid"
+await sh -c "! kill -0 $pid"
 ok "a killed one is swept" "$(names)$(ls "$t/rt" | wc -l)" = "k2 k32"
 timeout 20 $s wait k2 >"$t/out" 2>"$t/err" &
 w=$!
@@ -213,10 +215,14 @@ ok "unknown path" "$(get -w '%{http_code}' http://x/nothing)" = \
 	'{"fault_message":"Invalid request method and/or path: GET /nothing."}400'
 (get -N http://x/events >"$t/out"; :) &
 w=$!
+$s events s >"$t/out2" &
+w2=$!
 await grep -q hello "$t/out"
+await grep -q hello "$t/out2"
 $s resume s
 $s stop --now s
-wait $w
+wait $w $w2
+ok "events by the verb" "$(grep -c '"event":"ended"' "$t/out2")" -eq 1
 ok "events" "$(grep -o '"event":"[a-z]*"' "$t/out" | tr -d '\n')" = \
 	'"event":"hello""event":"resumed""event":"ended"'
 
