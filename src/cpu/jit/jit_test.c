@@ -161,10 +161,17 @@ CODE(loop_sum, 64,
      "dec %ecx\n jnz 1b\n"
      "pushfq\n pop %rbx\n and $0x8d5, %ebx\n out %al, $0xf4\n jmp .\n");
 
+/* Turns of this loop differ in memory only. */
+CODE(loop_memory, 64,
+     "mov $0x100000, %ebx\n movl $50000, (%rbx)\n"
+     "1: subl $1, (%rbx)\n nop\n jnz 1b\n"
+     "out %al, $0xf4\n jmp .\n");
+
 static void test_loop(void **state)
 {
 	(void)state;
 	SAME(loop_sum);
+	SAME(loop_memory);
 }
 
 CODE(memory, 64,

@@ -185,24 +185,31 @@ static bool lock_can_step(struct soft_vcpu *v)
 	return lockstep_look(v, &x, v->rip) && x.kind != UNIT_INTERP;
 }
 
-/* l->path is kept up to the first time at the place where the code left. */
+/*
+ * l->path is kept up to the first time at the place where the code left. A loop
+ * may come there several times with the same registers and other memory.
+ */
 static enum lock_result lock_steps(struct soft_vcpu *v, struct lockstep *l)
 {
-	bool there = false;
+	enum lock_result r = LOCK_PLACE;
 
 	for (unsigned k = 0; k < LOCK_STEPS && lock_can_step(v); k++) {
-		if (!there)
+		if (r == LOCK_PLACE)
 			l->path[l->steps++ % LOCK_PATH] = v->rip;
 		lock_note_flags(l, &op_rows[soft_step_plain(v)]);
 		if (v->rip != l->code.rip)
 			continue;
-		if (lock_same(v, l))
-			return LOCK_SAME;
-		if (!there)
+		if (r == LOCK_PLACE) {
 			lock_save(v, &l->interp);
-		there = true;
+			r = LOCK_REGS;
+		}
+		if (!lock_same(v, l))
+			continue;
+		if (lock_code_wrote(l) && lock_interp_wrote(l))
+			return LOCK_SAME;
+		r = LOCK_MEMORY;
 	}
-	return there ? LOCK_REGS : LOCK_PLACE;
+	return r;
 }
 
 /* Faults of the interpreter end here, for the code had none. */
@@ -223,9 +230,6 @@ static enum lock_result lock_by_interp(struct soft_vcpu *v, struct lockstep *l)
 	memcpy(&v->fault_env, &env, sizeof(env));
 	if (r == LOCK_FAULT)
 		lock_save(v, &l->interp);
-	else if (r == LOCK_SAME &&
-		 !(lock_code_wrote(l) && lock_interp_wrote(l)))
-		r = LOCK_MEMORY;
 	return r;
 }
 
