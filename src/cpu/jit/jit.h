@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The translator: a second executor of the soft engine's vCPU, for hot 64-bit
- * code. The interpreter's loop calls it through struct soft_jit_ops.
+ * The translator: a second executor of the soft engine's vCPU, for hot 32-
+ * and 64-bit code. The interpreter's loop calls it through struct soft_jit_ops.
  */
 #ifndef CPU_JIT_JIT_H
 #define CPU_JIT_JIT_H
