@@ -5,8 +5,9 @@
  *
  * chr_write() never blocks the caller: what the far side does not take is
  * buffered up to a bound and then dropped and counted (a guest that floods
- * its serial port must not stop the monitor). Input arrives on the event
- * loop's thread by the receiver's input function.
+ * its serial port must not stop the monitor). One backend waits instead, the
+ * output of a command, on its device's own thread: see chr_haste(). Input
+ * arrives on the event loop's thread by the receiver's input function.
  */
 #ifndef BACKEND_CHR_H
 #define BACKEND_CHR_H
