@@ -260,6 +260,8 @@ static enum lock_result lock_try(struct soft_vcpu *v, struct lockstep *l,
 	if (r != LOCK_SAME && !l->by_interp.full) {
 		undo_roll_back(&l->by_interp);
 		lock_restore(v, &l->before);
+		if (l->by_interp.walked)
+			mmu_flush_all(v);
 	}
 	return r;
 }
