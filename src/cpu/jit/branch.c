@@ -14,6 +14,8 @@
  */
 #include "cpu/jit/translate.h"
 
+#include <string.h>
+
 static const struct vec_state vec_none;
 
 void tr_way(struct tr *t, u8 *from, enum way_kind kind, s64 off, u16 live)
@@ -339,6 +341,15 @@ static void way_cross(struct tr *t, const struct way_out *w, struct jit_link *l)
 		emit_patch32(ask, e->p);
 }
 
+/* Whether nothing lies between the branch and here: it may be linked itself. */
+static bool way_is_here(const struct emit *e, const struct way_out *w)
+{
+	s32 rel;
+
+	memcpy(&rel, w->from, 4);
+	return w->from + 4 + rel == e->p;
+}
+
 /* "site" is a jump that goes to the rest until the link is made. */
 static void way_link(struct tr *t, const struct way_out *w)
 {
@@ -358,6 +369,8 @@ static void way_link(struct tr *t, const struct way_out *w)
 		if (w->live && !w->in_fl)
 			tr_save_flags(t);
 		way_cross(t, w, l);
+	} else if (way_is_here(e, w)) {
+		l->site = w->from;
 	} else {
 		l->site = emit_jmp(e);
 	}
