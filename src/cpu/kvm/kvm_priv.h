@@ -126,6 +126,10 @@ void krun_report(struct kvm_vcpu *v, const char *fmt, ...) PRINTF(2, 3);
 int kstate_get(struct vcpu *v, struct cpu_state *s, struct err *e);
 int kstate_set(struct vcpu *v, const struct cpu_state *s, struct err *e);
 
+/* kvm_nested.c; -errno */
+int kstate_nested_get(int fd, struct cpu_state *s);
+int kstate_nested_set(int fd, const struct cpu_state *s);
+
 /* kvm_probe.c; the first opens /dev/kvm, or says what stands in the way */
 int kprobe_open(struct err *e);
 int kprobe_check(int sys, struct err *e);

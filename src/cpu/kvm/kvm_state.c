@@ -3,8 +3,9 @@
  * The whole architectural state, out of KVM and into it.
  *
  * Order of setting: special registers first (they decide what the rest means,
- * the APIC's mode among it), then local APIC, then MSRs (TSC before what
- * depends on it), events last because setting registers drops them.
+ * the APIC's mode among it), nested state where there is some, then local APIC,
+ * then MSRs (TSC before what depends on it), events last because setting
+ * registers drops them.
  */
 #include <errno.h>
 #include <string.h>
@@ -39,6 +40,7 @@ static const struct kstate_msr {
 	KMSR(MSR_SPEC_CTRL, spec_ctrl),
 	KMSR(MSR_XSS, xss),
 	KMSR(MSR_DEBUGCTL, debugctl),
+	KMSR(0xc0010117, vm_hsave),
 	KMSR(MSR_MTRR_DEF_TYPE, mtrr_def_type),
 	KMSR(MSR_MTRR_FIX64K, mtrr_fixed[0]),
 	KMSR(0x258, mtrr_fixed[1]),
@@ -448,6 +450,13 @@ int kstate_get(struct vcpu *vcpu, struct cpu_state *s, struct err *e)
 		if (rc < 0)
 			return kstate_failed(e, rc, kstate_parts[i].name);
 	}
+	if (vcpu->engine->config.nested &&
+	    kvm_cap(kvm_of(vcpu->engine)->fd, KVM_CAP_NESTED_STATE)) {
+		int rc = kstate_nested_get(fd, s);
+
+		if (rc < 0)
+			return kstate_failed(e, rc, "nested state");
+	}
 	return 0;
 }
 
@@ -461,6 +470,8 @@ int kstate_set(struct vcpu *vcpu, const struct cpu_state *s, struct err *e)
 
 		if (rc < 0)
 			return kstate_failed(e, rc, kstate_parts[i].name);
+		if (i == 0 && (rc = kstate_nested_set(fd, s)) < 0)
+			return kstate_failed(e, rc, "nested state");
 	}
 	return 0;
 }

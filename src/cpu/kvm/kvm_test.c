@@ -73,6 +73,16 @@ RM(pages, ".code32\n mov $0x200000, %edi\n 1: mov %eax, (%edi)\n"
 	  "add $0x1000, %edi\n cmp $0x1e00000, %edi\n jne 1b\n"
 	  "out %al, $0x10\n 2: hlt\n jmp 2b")
 
+/* In flat 32-bit mode: runs a guest of its own, whose ports are ours */
+RM(svm, ".code32\n mov $0xc0000080, %ecx\n rdmsr\n or $0x1000, %eax\n wrmsr\n"
+	"mov $0xc0010117, %ecx\n xor %edx, %edx\n mov $0x5000, %eax\n wrmsr\n"
+	"mov $0x4000, %eax\n vmrun %eax\n"
+	"mov $0x99, %al\n out %al, $0x20\n 1: hlt\n jmp 1b\n"
+	"rm_svm_inner: xor %eax, %eax\n 2: out %al, $0x21\n inc %al\n"
+	"cmp $5, %al\n jne 2b\n vmmcall")
+extern const u8 rm_svm_inner[];
+#define VMCB 0x4000u
+
 struct access {
 	u64 at, val;
 	unsigned len;
@@ -143,7 +153,8 @@ static const struct cpu_ops rig_ops = {
 	.eoi = rig_eoi,
 };
 
-static void rig_init(struct rig *r, const u8 *code, const u8 *end, bool ring)
+static void rig_make(struct rig *r, const u8 *code, const u8 *end, bool ring,
+		     bool nested)
 {
 	struct engine_config c = {
 		.mem = &r->mem,
@@ -151,6 +162,7 @@ static void rig_init(struct rig *r, const u8 *code, const u8 *end, bool ring)
 		.machine = r,
 		.cpus = 1,
 		.dirty_ring = ring,
+		.nested = nested,
 	};
 	struct cpu_state s;
 	struct err e = {0};
@@ -175,6 +187,11 @@ static void rig_init(struct rig *r, const u8 *code, const u8 *end, bool ring)
 	s.rflags = RFLAGS_FIXED;
 	if (kvm_engine.vcpu_set(r->v, &s, &e) < 0)
 		fail_msg("%s", e.text);
+}
+
+static void rig_init(struct rig *r, const u8 *code, const u8 *end, bool ring)
+{
+	rig_make(r, code, end, ring, false);
 }
 
 static void rig_fini(struct rig *r)
@@ -464,6 +481,85 @@ static void rig_flat(struct rig *r)
 	assert_int_equal(kvm_engine.vcpu_set(r->v, &s, &e), 0);
 }
 
+static void poke(struct rig *r, u64 at, u64 val, size_t len)
+{
+	memcpy(r->mem.base + at, &val, len);
+}
+
+/* A VMCB in which rm_svm's own guest starts in flat 32-bit mode (APM volume
+ * 2, appendix B). */
+static void make_vmcb(struct rig *r, u64 rip)
+{
+	const u64 segs = VMCB + 0x400;
+
+	poke(r, VMCB + 0x10, 3, 4); /* intercepts VMRUN, VMMCALL */
+	poke(r, VMCB + 0x58, 1, 4); /* ASID */
+	for (unsigned i = 0; i < 6; i++) {
+		poke(r, segs + 16 * i, i == 1 ? 8 : 16, 2);
+		poke(r, segs + 16 * i + 2, i == 1 ? 0xc9b : 0xc93, 2);
+		poke(r, segs + 16 * i + 4, 0xffffffff, 4);
+	}
+	poke(r, VMCB + 0x4d0, 0x1000, 8); /* EFER.SVME */
+	poke(r, VMCB + 0x558, 0x11, 8);   /* CR0 */
+	poke(r, VMCB + 0x560, 0x400, 8);  /* DR7 */
+	poke(r, VMCB + 0x568, 0xffff0ff0, 8);
+	poke(r, VMCB + 0x570, 2, 8); /* RFLAGS */
+	poke(r, VMCB + 0x578, rip, 8);
+	poke(r, VMCB + 0x668, 0x0007040600070406, 8); /* PAT */
+}
+
+/* Pages of 4 MiB, as they are: KVM has VMRUN only with paging. */
+static void rig_paging(struct rig *r)
+{
+	struct cpu_state s = rig_state(r);
+	struct err e;
+
+	for (u64 i = 0; i < RAM / (4 * MIB); i++)
+		poke(r, 0x6000 + 4 * i, i << 22 | 0x83, 4);
+	s.cr3 = 0x6000;
+	s.cr4 |= CR4_PSE;
+	s.cr0 |= CR0_PG;
+	assert_int_equal(kvm_engine.vcpu_set(r->v, &s, &e), 0);
+}
+
+/* A guest that runs a guest moves to another VM while the inner one runs. */
+static void nested_moves(void **state)
+{
+	struct cpu_state s;
+	struct rig a, b;
+	struct err e;
+	u16 format;
+
+	(void)state;
+	rig_make(&a, rm_svm, rm_svm_end, false, true);
+	s = rig_state(&a);
+	memcpy(&format, s.nested + 2, sizeof(format));
+	if (!s.nested_size || format != KVM_STATE_NESTED_FORMAT_SVM ||
+	    kself_test(kvm_of(a.g)->sys, NULL)) {
+		rig_fini(&a);
+		skip();
+	}
+	rig_flat(&a);
+	rig_paging(&a);
+	make_vmcb(&a, CODE + (u64)(rm_svm_inner - rm_svm));
+	a.stop_after = 2;
+	assert_int_equal(kvm_engine.vcpu_run(a.v), VCPU_EXIT_KICKED);
+	rig_check(&a, 0, 0x21, 0, 1, true);
+	rig_check(&a, 1, 0x21, 1, 1, true);
+	s = rig_state(&a);
+	rig_make(&b, rm_svm, rm_svm_end, false, true);
+	memcpy(b.mem.base, a.mem.base, 640 * KIB);
+	rig_fini(&a);
+	if (kvm_engine.vcpu_set(b.v, &s, &e) < 0)
+		fail_msg("%s", e.text);
+	b.stop_after = 4;
+	assert_int_equal(kvm_engine.vcpu_run(b.v), VCPU_EXIT_KICKED);
+	for (unsigned i = 0; i < 3; i++)
+		rig_check(&b, i, 0x21, i + 2, 1, true);
+	rig_check(&b, 3, 0x20, 0x99, 1, true);
+	rig_fini(&b);
+}
+
 static void dirty_ring_fills_up(void **state)
 {
 	static unsigned long seen[RAM / PAGE_SIZE / 64];
@@ -609,6 +705,7 @@ int main(void)
 		cmocka_unit_test(dirty_bitmap),
 		cmocka_unit_test(dirty_ring),
 		cmocka_unit_test(dirty_ring_fills_up),
+		cmocka_unit_test(nested_moves),
 		cmocka_unit_test(messages),
 		cmocka_unit_test(many_levels),
 		cmocka_unit_test(clock_moves),

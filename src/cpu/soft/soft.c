@@ -460,7 +460,10 @@ static int soft_vcpu_get(struct vcpu *vc, struct cpu_state *s, struct err *e)
 static int soft_vcpu_set(struct vcpu *vc, const struct cpu_state *s,
 			 struct err *e)
 {
-	(void)e;
+	if (s->nested_size)
+		return err_set(e, -ENOTSUP,
+			       "cpu: a VM with --nested goes on under KVM "
+			       "only");
 	soft_code_forget(soft_vcpu_of(vc));
 	soft_load_state(soft_vcpu_of(vc), s);
 	return 0;

@@ -11,6 +11,7 @@
 #include "cpu/x86/x86.h"
 
 #define F(m)  STATE(struct cpu_state, m, 1)
+#define F2(m) STATE(struct cpu_state, m, 2)
 #define FA(m) STATE_ARRAY(struct cpu_state, m, 1)
 /* clang-format off */
 #define SEG(m) F(m.base), F(m.limit), F(m.attr), F(m.sel), F(m.pad)
@@ -38,6 +39,8 @@ static const struct state_field cpu_state_fields[] = {
 	F(interrupt_injected), F(interrupt_nr), F(interrupt_soft),
 	F(shadow), F(nmi_injected), F(nmi_pending), F(nmi_masked),
 	F(smm), F(mp_state), F(exception_error), F(sipi_vector), F(pad),
+	F2(vm_hsave), F2(nested_size), F2(nested_pad),
+	STATE_ARRAY(struct cpu_state, nested, 2),
 	REGS(apic_base), REGS(tsc_deadline), REGS(timer_ns), REGS(id),
 	REGS(ldr), REGS(dfr), REGS(tpr), REGS(svr), REGS(esr), REGS(icr_lo),
 	REGS(icr_hi), REGSA(lvt), REGS(timer_icr), REGS(timer_dcr),
@@ -65,12 +68,14 @@ static int cpu_state_check(const void *regs, struct err *e)
 			       (unsigned long long)s->rflags);
 	if (s->mp_state > MP_WAIT_SIPI || s->shadow > 2)
 		return err_set(e, -EDOM, "cpu: unknown run state");
+	if (s->nested_size > sizeof(s->nested))
+		return err_set(e, -EDOM, "cpu: nested state is too long");
 	return 0;
 }
 
 const struct state_desc cpu_state_desc = {
 	.name = "cpu",
-	.version = 1,
+	.version = 2,
 	.size = sizeof(struct cpu_state),
 	.fields = cpu_state_fields,
 	.nfields = ARRAY_LEN(cpu_state_fields),

@@ -58,6 +58,9 @@ enum mp_state { MP_RUNNABLE, MP_HALTED, MP_WAIT_SIPI };
 /* Standard-format XSAVE area: legacy 512, header 64, AVX 256 at 576. */
 #define XSAVE_AREA_SIZE 832
 
+/* struct kvm_nested_state with VMX's two VMCS pages; SVM's is smaller. */
+#define NESTED_STATE_SIZE (128 + 2 * 4096)
+
 struct cpu_state {
 	u64 gpr[16];
 	u64 rip, rflags;
@@ -88,6 +91,13 @@ struct cpu_state {
 	u32 exception_error;
 	u32 sipi_vector;
 	u32 pad; /* zero */
+
+	/* Of a VM that runs VMs of its own (--nested): SVM's host save area,
+	 * and what KVM_GET_NESTED_STATE gave. Only KVM can go on from it. */
+	u64 vm_hsave;
+	u32 nested_size; /* bytes of nested in use; 0: none */
+	u32 nested_pad;  /* zero */
+	u8 nested[NESTED_STATE_SIZE];
 	struct lapic_regs lapic;
 };
 

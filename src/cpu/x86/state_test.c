@@ -33,9 +33,12 @@ static void test_round_trip(void **unused)
 	a->rflags |= RFLAGS_FIXED;
 	a->mp_state = MP_HALTED;
 	a->shadow = 1;
+	a->nested_size = 4224;
 	memset(b, 0x5a, sizeof(*b));
 	assert_int_equal(state_save(&cpu_state_desc, a, buf), n);
-	assert_int_equal(state_load(&cpu_state_desc, b, buf, n, 1, &e), 0);
+	assert_int_equal(state_load(&cpu_state_desc, b, buf, n,
+				    cpu_state_desc.version, &e),
+			 0);
 	assert_memory_equal(a, b, sizeof(*a));
 	free(a);
 	free(b);
@@ -51,7 +54,8 @@ static int try_load(const struct cpu_state *s)
 	int rc;
 
 	state_save(&cpu_state_desc, s, buf);
-	rc = state_load(&cpu_state_desc, &out, buf, n, 1, &e);
+	rc = state_load(&cpu_state_desc, &out, buf, n, cpu_state_desc.version,
+			&e);
 	free(buf);
 	return rc;
 }
@@ -74,6 +78,9 @@ static void test_impossible(void **unused)
 	assert_int_equal(try_load(&s), -EDOM);
 	cpu_state_reset(&s, 1);
 	s.mp_state = 9;
+	assert_int_equal(try_load(&s), -EDOM);
+	cpu_state_reset(&s, 1);
+	s.nested_size = sizeof(s.nested) + 1;
 	assert_int_equal(try_load(&s), -EDOM);
 }
 
