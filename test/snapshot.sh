@@ -1,11 +1,11 @@
 #!/bin/sh
 # sublet snapshot and restore from outside: a loaded guest goes on through
-# rounds of both, damage and faults are told, nothing half is left. ROUNDS=N
-# for more rounds. Prints "ok NAME" or "not ok NAME" lines.
+# rounds of both, damage and faults are told, nothing half is left.
+# snapshot.sh [ROUNDS]. Prints "ok NAME" or "not ok NAME" lines.
 set -u
 s=build/sublet
 t=$(mktemp -d)
-rounds=${ROUNDS:-3}
+rounds=${1:-5}
 export SUBLET_RUNTIME_DIR="$t/rt"
 export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$HOME/.cache}"
 finish() {
@@ -81,6 +81,7 @@ while [ $n -lt "$rounds" ]; do
 	$s restore "$t/s$n" --detach --name $now --console "file=$t/log$n" \
 		>/dev/null || break
 	await 'tick [0-9]' "$t/log$n" || break
+	[ $n -lt 4 ] || rm -rf "$t/s$((n - 1))" # a running machine has it open
 done
 check "rounds of snapshot and restore" $n -eq "$rounds"
 await 'tick' "$t/log$n" && sleep 1

@@ -84,7 +84,7 @@ static void cpu_missing(const struct cpuid_model *saved,
 		if (b->leaf == 1 && b->reg == EDX)
 			more &= ~BIT(28); /* several CPUs, not a feature */
 		if (b->leaf == 1 && b->reg == ECX)
-			more &= ~BIT(31);
+			more &= ~(BIT(31) | BIT(27)); /* OSXSAVE is CR4's */
 		for (unsigned bit = 0; bit < 32; bit++)
 			if (more & BIT(bit))
 				cpu_bit_name(b, bit, out, size);
