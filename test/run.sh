@@ -191,6 +191,17 @@ timeout 100 $s run tiny --console "file=$t/console" --append \
 check "reset ends it" "$(grep -c 'ended before' "$t/err")" -eq 1
 check "console in a file" "$(grep -c 'Linux version' "$t/console")" -eq 1
 
+# An image of an earlier version is made anew, or will do if it cannot be.
+images="${XDG_CACHE_HOME:-$HOME/.cache}/sublet/images"
+mkdir -p "$t/cache/sublet/images"
+cp -a "$images/tiny" "$t/cache/sublet/images/"
+sed -i 's/^option recipe .*/option recipe 0/' \
+	"$t/cache/sublet/images/tiny/manifest"
+out=$(XDG_CACHE_HOME="$t/cache" PATH=/nowhere /usr/bin/timeout 100 $s run \
+	tiny -- 'echo runs' 2>"$t/err" </dev/null)
+check "an image of an earlier version" "$out" = runs
+check "a word about it" "$(grep -c 'making image\|will do' "$t/err")" -eq 2
+
 if command -v python3 >/dev/null; then
 	python3 test/terminal.py $s "$t/halt"
 else

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "cli/manifest.h"
 #include "cli/recipes.h"
@@ -202,6 +203,20 @@ static int image_room(const struct recipe *r, const char *root, struct err *e)
 	return 0;
 }
 
+/* By which recipe it is made, among the options that it left. */
+static int image_note_recipe(const struct recipe *r, const char *out,
+			     struct err *e)
+{
+	char path[PATH_MAX + 16];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/options", out);
+	f = fopen(path, "ae");
+	if (!f || fprintf(f, "recipe %08x\n", recipe_crc(r)) < 0 || fclose(f))
+		return err_errno(e, -errno, "cannot write %s", path);
+	return 0;
+}
+
 static int image_make_in(const struct recipe *r, const char *root,
 			 const char *dir, struct err *e)
 {
@@ -221,6 +236,8 @@ static int image_make_in(const struct recipe *r, const char *root,
 	else
 		rc = image_cook(r, out, tmp, e);
 	if (!rc)
+		rc = image_note_recipe(r, out, e);
+	if (!rc)
 		rc = manifest_write(out, e);
 	if (!rc) {
 		image_rm(dir);
@@ -229,6 +246,31 @@ static int image_make_in(const struct recipe *r, const char *root,
 	}
 	image_rm(scratch);
 	return rc;
+}
+
+static void image_option(void *arg, const char *name, const char *value)
+{
+	struct image *img = arg;
+
+	if (!strcmp(name, "command"))
+		img->takes_command = true;
+	else if (!strcmp(name, "memory"))
+		img->memory = strtoull(value, NULL, 10) * MIB;
+	else if (!strcmp(name, "recipe"))
+		img->recipe = (u32)strtoul(value, NULL, 16);
+}
+
+/* Broken, or made by an earlier recipe. Not to be made anew for the latter is
+ * what has a disk: snapshots may stand on it. */
+static bool image_old(const struct recipe *r, const char *dir)
+{
+	char disk[PATH_MAX + 16];
+	struct image img = {0};
+
+	if (manifest_check(dir, false, image_option, &img, NULL))
+		return true;
+	snprintf(disk, sizeof(disk), "%s/disk.raw", dir);
+	return img.recipe != recipe_crc(r) && access(disk, F_OK);
 }
 
 /* Makes the image unless it is there and right (or force). */
@@ -249,7 +291,7 @@ static int image_make(const char *name, bool force, struct err *e)
 	if (lock < 0)
 		return lock;
 	image_sweep(root);
-	if (force || manifest_check(dir, false, NULL, NULL, NULL)) {
+	if (force || image_old(r, dir)) {
 		fprintf(stderr, "sublet: making image %s (%s)\n", name,
 			r->what);
 		rc = image_make_in(r, root, dir, e);
@@ -258,16 +300,6 @@ static int image_make(const char *name, bool force, struct err *e)
 	}
 	close(lock);
 	return rc;
-}
-
-static void image_option(void *arg, const char *name, const char *value)
-{
-	struct image *img = arg;
-
-	if (!strcmp(name, "command"))
-		img->takes_command = true;
-	else if (!strcmp(name, "memory"))
-		img->memory = strtoull(value, NULL, 10) * MIB;
 }
 
 static int image_read_cmdline(struct image *img, struct err *e)
@@ -326,6 +358,30 @@ static int image_locate(struct image *img, const char *name, struct err *e)
 	return 0;
 }
 
+/* Of an earlier version: what cannot be made anew is as good as it was. */
+static int image_renew(struct image *img, struct err *e)
+{
+	const struct recipe *r = recipe_find(img->name);
+	struct err why = {""};
+
+	if (!r || img->recipe == recipe_crc(r))
+		return 0;
+	if (img->disk[0]) {
+		log_warn("image %s is of an earlier version; 'sublet image "
+			 "create --force %s' makes it anew",
+			 img->name, img->name);
+		return 0;
+	}
+	if (image_make(img->name, false, &why) == -EINTR) {
+		*e = why;
+		return -EINTR;
+	}
+	if (why.text[0])
+		log_warn("image %s is of an earlier version, which will do: %s",
+			 img->name, why.text);
+	return image_load(img, false, e);
+}
+
 int image_open(const char *name, struct image *img, struct err *e)
 {
 	int rc = image_locate(img, name, e);
@@ -333,7 +389,7 @@ int image_open(const char *name, struct image *img, struct err *e)
 	if (rc)
 		return rc;
 	if (!image_load(img, false, e))
-		return 0;
+		return image_renew(img, e);
 	if (!recipe_find(name)) {
 		if (!access(img->dir, F_OK))
 			return -EINVAL; /* with the sentence of the check */

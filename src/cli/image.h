@@ -21,11 +21,13 @@ struct image {
 	char cmdline[2048];
 	u64 memory;         /* bytes it asks for; 0: the default will do */
 	bool takes_command; /* its init speaks the org.sublet.* ports */
+	u32 recipe;         /* recipe_crc() of what it was made by */
 };
 
 /*
  * Finds the image and checks it; a built-in one that is missing, half made or
- * broken is made again, with progress lines on stderr.
+ * broken is made again, with progress lines on stderr; so is one of an earlier
+ * version, unless it has a disk, on which snapshots may stand.
  */
 int image_open(const char *name, struct image *out, struct err *e);
 

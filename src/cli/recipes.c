@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <zlib.h>
 
 /* Puts a file's bytes and a final NUL under a symbol. Paths start at the
  * root of the tree, where the compiler runs. */
@@ -25,6 +26,15 @@ const struct recipe recipes[] = {
 	 1536 * MIB},
 	{NULL, NULL, NULL, 0},
 };
+
+u32 recipe_crc(const struct recipe *r)
+{
+	u32 crc = (u32)crc32(0, (const u8 *)recipe_common,
+			     (unsigned)strlen(recipe_common));
+
+	return (u32)crc32(crc, (const u8 *)r->script,
+			  (unsigned)strlen(r->script));
+}
 
 const struct recipe *recipe_find(const char *name)
 {

@@ -16,4 +16,7 @@ extern const char recipe_common[];
 
 const struct recipe *recipe_find(const char *name);
 
+/* Checksum of all that the image is made by. */
+u32 recipe_crc(const struct recipe *r);
+
 #endif
