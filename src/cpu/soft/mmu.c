@@ -522,11 +522,9 @@ bool mmu_translate(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
 			return false;
 		}
 	} else {
-		w.gpa = lin & ~PAGE_MASK;
-		w.size = PAGE_SIZE;
-		w.perm = PTE_W | PTE_U;
-		w.nx = false;
-		w.pte = 0;
+		w = (struct mmu_walk){.gpa = lin & ~PAGE_MASK,
+				      .size = PAGE_SIZE,
+				      .perm = PTE_W | PTE_U};
 	}
 	mmu_reach(v, lin, access, kind, &w, page);
 	return true;
