@@ -19,6 +19,7 @@
 
 #include "backend/disk.h"
 #include "base/crc32c.h"
+#include "base/file.h"
 #include "base/log.h"
 
 struct overlay {
@@ -404,7 +405,7 @@ static int layer_sum_word(int data, u64 at, u64 word, u32 *sum)
 
 		if (!(word >> i & 1))
 			continue;
-		if (pread(data, buf, sizeof(buf), (off_t)off) != sizeof(buf))
+		if (file_read_at(data, buf, sizeof(buf), off))
 			return -EIO;
 		*sum = crc32c(*sum, &off, sizeof(off));
 		*sum = crc32c(*sum, buf, sizeof(buf));
@@ -423,9 +424,8 @@ int disk_layer_sum(int data, int map, u32 *sum, struct err *e)
 	for (u64 at = 0; !rc && at < (u64)st.st_size; at += 8) {
 		u64 word;
 
-		if (pread(map, &word, 8, (off_t)at) != 8)
-			rc = -EIO;
-		else if (word)
+		rc = file_read_at(map, &word, 8, at);
+		if (!rc && word)
 			rc = layer_sum_word(data, at * 8, word, sum);
 	}
 	return rc ? err_errno(e, rc, "cannot read a saved disk") : 0;
@@ -434,17 +434,18 @@ int disk_layer_sum(int data, int map, u32 *sum, struct err *e)
 static int layer_copy(const struct overlay *from, int fd, u64 off, u64 len)
 {
 	u8 buf[64 * KIB];
+	int rc = 0;
 
-	while (len) {
+	while (len && !rc) {
 		u64 n = MIN(len, sizeof(buf));
 
-		if (pread(from->fd, buf, n, (off_t)off) != (ssize_t)n ||
-		    pwrite(fd, buf, n, (off_t)off) != (ssize_t)n)
-			return errno ? -errno : -EIO;
+		rc = file_read_at(from->fd, buf, n, off);
+		if (!rc)
+			rc = file_write_at(fd, buf, n, off);
 		off += n;
 		len -= n;
 	}
-	return 0;
+	return rc;
 }
 
 int disk_overlay_export(const struct disk *d, int data_fd, int map_fd, u32 *sum,
@@ -461,8 +462,8 @@ int disk_overlay_export(const struct disk *d, int data_fd, int map_fd, u32 *sum,
 
 		for (const struct overlay *l = o; l; l = l->below)
 			word |= l->written[s / 64];
-		if (word && pwrite(map_fd, &word, 8, (off_t)(s / 8)) != 8)
-			rc = -EIO;
+		if (word)
+			rc = file_write_at(map_fd, &word, 8, s / 8);
 		for (u64 i = s; !rc && word && i < MIN(s + 64, end); i++) {
 			const struct overlay *l = layer_of(o, i);
 			u64 from = i;

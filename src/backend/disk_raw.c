@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backend/disk_aio.h"
+#include "base/file.h"
 #include "base/log.h"
 
 struct raw {
@@ -61,21 +62,7 @@ static int raw_lock(int fd, const char *path, bool readonly, struct err *e);
 
 static int raw_peek(struct disk *d, u64 off, void *buf, u64 len)
 {
-	struct raw *w = (struct raw *)d;
-	u8 *p = buf;
-
-	while (len) {
-		ssize_t n = pread(w->fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -EIO;
-		p += n;
-		off += (u64)n;
-		len -= (u64)n;
-	}
-	return 0;
+	return file_read_at(((struct raw *)d)->fd, buf, len, off);
 }
 
 static int raw_sync(struct disk *d)

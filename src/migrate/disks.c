@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "backend/disk.h"
+#include "base/file.h"
 #include "migrate/pages.h"
 #include "vm/vm_priv.h"
 
@@ -170,23 +171,6 @@ int mig_disk_in_keep(struct mig_disk_in *d, unsigned n, struct err *e)
 	return 0;
 }
 
-static int disk_in_write(const struct mig_disk_in *d, const u8 *p, u32 len,
-			 u64 off)
-{
-	while (len) {
-		ssize_t n = pwrite(d->fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -EIO;
-		p += n;
-		off += (u64)n;
-		len -= (u32)n;
-	}
-	return 0;
-}
-
 int mig_disk_in_frame(struct mig_disk_in *d, unsigned n,
 		      const struct mig_frame *f, struct err *e)
 {
@@ -201,7 +185,7 @@ int mig_disk_in_frame(struct mig_disk_in *d, unsigned n,
 			       "the migration stream has a piece of a disk "
 			       "that does not exist");
 	if (f->len > HEAD)
-		rc = disk_in_write(&d[i], f->data + HEAD, len, off);
+		rc = file_write_at(d[i].fd, f->data + HEAD, len, off);
 	else if (len &&
 		 fallocate(d[i].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			   (off_t)off, len))

@@ -14,6 +14,7 @@
 #include "backend/disk.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
+#include "base/file.h"
 #include "vm/snap_file.h"
 #include "vm/snap_ram.h"
 #include "vm/vm_json.h"
@@ -392,16 +393,9 @@ static u32 verify_sum(struct snap *s, u64 n, const u8 *buf, u64 len)
 static int verify_chunk(struct snap *s, u64 n, u8 *buf, u32 want, struct err *e)
 {
 	u64 off = n * SNAP_CHUNK, len = MIN(SNAP_CHUNK, s->info.memory - off);
-	u64 done = 0;
 
-	while (done < len) {
-		ssize_t got = pread(s->memory, buf + done, len - done,
-				    (off_t)(off + done));
-
-		if (got <= 0)
-			return err_set(e, -EIO, "its memory cannot be read");
-		done += (u64)got;
-	}
+	if (file_read_at(s->memory, buf, len, off))
+		return err_set(e, -EIO, "its memory cannot be read");
 	if (verify_sum(s, n, buf, len) == want)
 		return 0;
 	return err_set(e, -EBADMSG,

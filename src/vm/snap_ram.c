@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/crc32c.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "vm/snap_wp.h"
 #include "vm/vm_priv.h"
@@ -55,22 +56,6 @@ bool snap_is_zero(const void *p, u64 n)
 		    w[i + 5] | w[i + 6] | w[i + 7])
 			return false;
 	return true;
-}
-
-static int ram_write(int fd, const u8 *p, u64 len, u64 off)
-{
-	while (len) {
-		ssize_t n = pwrite(fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -EIO;
-		p += n;
-		off += (u64)n;
-		len -= (u64)n;
-	}
-	return 0;
 }
 
 /* ---- which pages may be other than zero ---- */
@@ -125,7 +110,7 @@ static void ram_take(struct snap_ram *r, u64 p)
 	bit_set(r->done, p);
 	if (!bit(r->data, p) || snap_is_zero(from, PAGE_SIZE))
 		return;
-	rc = ram_write(r->fd, from, PAGE_SIZE, p * PAGE_SIZE);
+	rc = file_write_at(r->fd, from, PAGE_SIZE, p * PAGE_SIZE);
 	if (rc && !r->failed)
 		r->failed = rc;
 	r->stored += PAGE_SIZE;
@@ -175,9 +160,9 @@ static int ram_flush(struct snap_ram *r, u64 chunk, const unsigned long *fresh)
 		     n++)
 			;
 		if (n > at) {
-			rc = ram_write(r->fd, r->stage + at * PAGE_SIZE,
-				       (n - at) * PAGE_SIZE,
-				       chunk * SNAP_CHUNK + at * PAGE_SIZE);
+			rc = file_write_at(r->fd, r->stage + at * PAGE_SIZE,
+					   (n - at) * PAGE_SIZE,
+					   chunk * SNAP_CHUNK + at * PAGE_SIZE);
 			r->stored += (n - at) * PAGE_SIZE;
 		}
 		at = n + 1;
@@ -277,8 +262,8 @@ static int ram_pass(struct snap_ram *r, struct err *e)
 		    (r->only && !bit(r->only, p)))
 			continue;
 		bit_set(r->done, p);
-		rc = ram_write(r->fd, r->m->base + p * PAGE_SIZE, PAGE_SIZE,
-			       p * PAGE_SIZE);
+		rc = file_write_at(r->fd, r->m->base + p * PAGE_SIZE, PAGE_SIZE,
+				   p * PAGE_SIZE);
 		r->stored += PAGE_SIZE;
 	}
 	return ram_failed(r, rc, e);
