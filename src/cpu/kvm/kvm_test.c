@@ -541,7 +541,7 @@ static void nested_moves(void **state)
 	}
 	rig_flat(&a);
 	rig_paging(&a);
-	make_vmcb(&a, CODE + (u64)(rm_svm_inner - rm_svm));
+	make_vmcb(&a, CODE + ((u64)rm_svm_inner - (u64)rm_svm));
 	a.stop_after = 2;
 	assert_int_equal(kvm_engine.vcpu_run(a.v), VCPU_EXIT_KICKED);
 	rig_check(&a, 0, 0x21, 0, 1, true);
