@@ -30,7 +30,7 @@ extern const u8 jit_host[16];
 
 #define JIT_HEAT          16
 #define JIT_CACHE_DEFAULT (32 * MIB)
-#define JIT_MAP_BITS      14
+#define JIT_MAP_BITS      15
 #define JIT_MAP_SIZE      BIT(JIT_MAP_BITS)
 #define JIT_HASH_SIZE     65536u
 #define JIT_PAGE_HASH     8192u
