@@ -139,10 +139,11 @@ void tr_call(struct tr *t)
 	tr_way(t, emit_jmp(&t->e), WAY_LINK, unit_target(x), x->live_after);
 }
 
-static void way_set_rip(struct tr *t, s64 off)
+/* To the monitor at off, for that reason. */
+static void way_exit(struct tr *t, s64 off, enum jit_exit why)
 {
-	tr_rip(t, JIT_S1, off);
-	emit_store(&t->e, JIT_S1, rm_v(V(rip)));
+	emit_mov_imm(&t->e, JIT_S1, (u64)off);
+	emit_jmp_to(&t->e, t->j->way[t->u->code32].out[why]);
 }
 
 /*
@@ -181,6 +182,56 @@ static void branch_lookup(struct emit *e)
 		return;
 	emit_patch32(other, e->p);
 	emit_patch32(stale, e->p);
+}
+
+/* reg += v->code_page, of off from there */
+static void common_rip(struct emit *e, u8 reg, bool code32)
+{
+	emit_op(e, (struct opc){.code = 0x03, .w = 1}, reg, rm_v(V(code_page)));
+	if (code32)
+		emit_rr(e, 0x89, false, reg, reg);
+}
+
+/* reg = linear address of the target of the link that "link" points to */
+static void common_target(struct emit *e, u8 reg, u8 link, bool code32)
+{
+	emit_op(e, (struct opc){.code = 0x63, .w = 1}, reg, /* MOVSXD */
+		rm_mem(link, offsetof(struct jit_link, off)));
+	common_rip(e, reg, code32);
+}
+
+void jit_common_ways(struct emit *e, const struct jit *j, struct jit_ways *w,
+		     bool code32)
+{
+	u8 *ask, *known;
+
+	for (unsigned k = 0; k < JIT_EXITS; k++) {
+		w->out[k] = e->p;
+		common_rip(e, JIT_S1, code32);
+		emit_store(e, JIT_S1, rm_v(V(rip)));
+		emit_jmp_to(e, j->out[k]);
+	}
+	w->link = e->p;
+	emit_op(e, (struct opc){.code = 0x69, .w = 1}, JIT_S1, rm_reg(JIT_S1));
+	emit_u32(e, sizeof(struct jit_link)); /* IMUL */
+	emit_mov_imm(e, JIT_S2, (u64)j->link);
+	emit_rr(e, 0x01, true, JIT_S2, JIT_S1);
+	known = e->p;
+	common_target(e, JIT_S2, JIT_S1, code32);
+	emit_store(e, JIT_S2, rm_v(V(rip)));
+	emit_jmp_to(e, j->out[JIT_EXIT_LINK]);
+	w->other = e->p;
+	emit_op(e, (struct opc){.code = 0x83}, 5,
+		rm_mem(JIT_S2, offsetof(struct jit_link, patience)));
+	emit_u8(e, 1); /* SUB */
+	ask = emit_jcc(e, 8);
+	common_target(e, JIT_S1, JIT_S2, code32);
+	emit_jmp_to(e, j->branch);
+	if (e->full)
+		return;
+	emit_patch32(ask, e->p);
+	emit_mov(e, JIT_S1, JIT_S2);
+	emit_jmp_to(e, known);
 }
 
 u8 *jit_common_branch(struct emit *e, const struct jit *j)
@@ -224,8 +275,7 @@ static void branch_indirect(struct tr *t, s32 popped)
 	emit_patch32(bad, e->p);
 	if (popped)
 		emit_lea(e, JIT_SP, rm_mem(JIT_SP, -popped), true);
-	way_set_rip(t, t->x->off);
-	emit_jmp_to(e, t->j->out[JIT_EXIT_ADDRESS]);
+	way_exit(t, t->x->off, JIT_EXIT_ADDRESS);
 }
 
 void tr_ret(struct tr *t)
@@ -289,7 +339,8 @@ void tr_fall_off(struct tr *t)
 	       t->u->live_out);
 }
 
-static struct jit_link *way_new_link(struct tr *t, bool cross, bool in_fl)
+static struct jit_link *way_new_link(struct tr *t, s64 off, bool cross,
+				     bool in_fl)
 {
 	struct jit *j = t->j;
 	struct jit_link *l;
@@ -299,7 +350,7 @@ static struct jit_link *way_new_link(struct tr *t, bool cross, bool in_fl)
 		return NULL;
 	}
 	l = &j->link[j->nlinks++];
-	*l = (struct jit_link){.cross = cross, .in_fl = in_fl};
+	*l = (struct jit_link){.off = (s32)off, .cross = cross, .in_fl = in_fl};
 	t->t->nlinks++;
 	return l;
 }
@@ -312,7 +363,7 @@ static struct jit_link *way_new_link(struct tr *t, bool cross, bool in_fl)
 static void way_cross(struct tr *t, const struct way_out *w, struct jit_link *l)
 {
 	struct emit *e = &t->e;
-	u8 *key, *page, *ask;
+	u8 *key, *page;
 
 	emit_load(e, JIT_S1, rm_v(V(fetch_key)));
 	emit_mov_imm(e, JIT_S2, (u64)l);
@@ -329,16 +380,15 @@ static void way_cross(struct tr *t, const struct way_out *w, struct jit_link *l)
 	l->site = emit_jmp(e);
 	if (e->full)
 		return;
-	emit_patch32(key, e->p);
-	emit_patch32(page, e->p);
-	emit_op(e, (struct opc){.code = 0x83}, 5,
-		rm_mem(JIT_S2, offsetof(struct jit_link, patience)));
-	emit_u8(e, 1); /* SUB */
-	ask = emit_jcc(e, 8);
-	tr_rip(t, JIT_S1, w->off);
-	emit_jmp_to(e, t->j->branch);
-	if (!e->full)
-		emit_patch32(ask, e->p);
+	emit_patch32(key, t->j->way[t->u->code32].other);
+	emit_patch32(page, t->j->way[t->u->code32].other);
+}
+
+/* Where a link goes until it is made. */
+static void way_unlinked(struct tr *t, const struct jit_link *l)
+{
+	emit_mov_imm(&t->e, JIT_S1, (u64)(l - t->j->link));
+	emit_jmp_to(&t->e, t->j->way[t->u->code32].link);
 }
 
 /* Whether nothing lies between the branch and here: it may be linked itself. */
@@ -350,13 +400,26 @@ static bool way_is_here(const struct emit *e, const struct way_out *w)
 	return w->from + 4 + rel == e->p;
 }
 
+/* Further than a link can say: by the map. */
+static void way_far(struct tr *t, const struct way_out *w)
+{
+	if (w->live && !w->in_fl)
+		tr_save_flags(t);
+	way_exit(t, w->off, JIT_EXIT_INDIRECT);
+}
+
 /* "site" is a jump that goes to the rest until the link is made. */
 static void way_link(struct tr *t, const struct way_out *w)
 {
 	bool cross = !unit_in_page(w->off) || unit_near_end(w->off);
-	struct jit_link *l = way_new_link(t, cross, cross || w->in_fl);
 	struct emit *e = &t->e;
+	struct jit_link *l;
 
+	if (w->off != (s32)w->off) {
+		way_far(t, w);
+		return;
+	}
+	l = way_new_link(t, w->off, cross, cross || w->in_fl);
 	if (!l)
 		return;
 	if (w->off <= t->u->off + t->u->len) {
@@ -380,14 +443,12 @@ static void way_link(struct tr *t, const struct way_out *w)
 	emit_patch32(l->site, e->p);
 	if (w->live && !cross && !w->in_fl)
 		tr_save_flags(t);
-	way_set_rip(t, w->off);
-	emit_mov_imm(e, JIT_S1, (u64)l);
-	emit_jmp_to(e, t->j->out[JIT_EXIT_LINK]);
+	way_unlinked(t, l);
 }
 
 void tr_link_plain(struct tr *t, s64 off, enum unit_level level)
 {
-	struct jit_link *l = way_new_link(t, false, true);
+	struct jit_link *l = way_new_link(t, off, false, true);
 
 	if (!l)
 		return;
@@ -397,9 +458,7 @@ void tr_link_plain(struct tr *t, s64 off, enum unit_level level)
 		return;
 	l->unlinked = t->e.p;
 	emit_patch32(l->site, t->e.p);
-	way_set_rip(t, off);
-	emit_mov_imm(&t->e, JIT_S1, (u64)l);
-	emit_jmp_to(&t->e, t->j->out[JIT_EXIT_LINK]);
+	way_unlinked(t, l);
 }
 
 static void way_leave(struct tr *t, const struct way_out *w)
@@ -413,8 +472,7 @@ static void way_leave(struct tr *t, const struct way_out *w)
 
 	if (w->live && !w->in_fl)
 		tr_save_flags(t);
-	way_set_rip(t, w->off);
-	emit_jmp_to(&t->e, t->j->out[exit[w->kind]]);
+	way_exit(t, w->off, exit[w->kind]);
 }
 
 /* To an instruction of this unit; vector registers have been stored. */

@@ -282,6 +282,8 @@ bool jit_common(struct soft_vcpu *v, struct jit *j)
 		j->window[k] = common_window(&e, k);
 	j->call = jit_common_call(&e, v);
 	j->branch = jit_common_branch(&e, j);
+	for (unsigned k = 0; k < 2; k++)
+		jit_common_ways(&e, j, &j->way[k], k);
 	codebuf_alloc(&j->buf, (size_t)(e.p - p), 1);
 	j->common_end = j->buf.used;
 	return !e.full;

@@ -51,6 +51,7 @@ struct jit_link {
 	u64 key;                  /* cross: fetch_key, and code_page of the */
 	u64 page;                 /* branch, for which "to" is right */
 	s32 patience;             /* other ones until it is made for them */
+	s32 off;                  /* of the target, from the branch's page */
 	struct jit_unit *to;      /* NULL: not linked */
 	struct jit_link *next_in; /* in to->incoming */
 	bool cross;               /* other page: checks key */
@@ -108,10 +109,19 @@ struct jit_page {
 	struct jit_page *next;
 };
 
+/* Ways out of code; those with off take it in RCX, from the beginning of the
+ * page, and all want live flags in v->fl. */
+struct jit_ways {
+	u8 *out[JIT_EXITS]; /* at off */
+	u8 *link;           /* the link whose number is in RCX wants a target */
+	u8 *other;          /* the link R11 has one, for another mapping */
+};
+
 struct jit {
 	struct codebuf buf;
 	/* Common code, made once; addresses in the writable view. */
 	u8 *enter, *exit, *out[JIT_EXITS], *call, *branch;
+	struct jit_ways way[2]; /* [1]: of 32-bit code */
 	u8 *fill[2][JIT_FILL_SIZES];
 	u8 *window[WINDOW_SPANS]; /* move v->window */
 	size_t common_end;
@@ -144,6 +154,10 @@ enum jit_exit jit_go(struct soft_vcpu *v, const void *code);
 
 /* common.c: the code that all units share. */
 bool jit_common(struct soft_vcpu *v, struct jit *j);
+
+/* branch.c: what ways out share. */
+void jit_common_ways(struct emit *e, const struct jit *j, struct jit_ways *w,
+		     bool code32);
 
 /* branch.c: to the linear address in RCX by way of the map; the flags are in
  * v->fl. */

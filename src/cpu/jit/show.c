@@ -53,8 +53,12 @@ const char *jit_exit_name(enum jit_exit why)
 static const char *show_common(const struct jit *j, const u8 *to)
 {
 	for (unsigned k = 0; k < JIT_EXITS; k++)
-		if (to == j->out[k])
+		if (to == j->out[k] || to == j->way[0].out[k] ||
+		    to == j->way[1].out[k])
 			return jit_exit_name(k);
+	for (unsigned k = 0; k < 2; k++)
+		if (to == j->way[k].link || to == j->way[k].other)
+			return to == j->way[k].link ? "link" : "other mapping";
 	for (unsigned s = 0; s < JIT_FILL_SIZES; s++)
 		if (to == j->fill[0][s] || to == j->fill[1][s])
 			return to == j->fill[0][s] ? "fill read" : "fill write";
