@@ -27,8 +27,8 @@ guest --trace exits,blocks,code,faults,irqs --no-reboot
 check 'a trace of units' '^vCPU 0 unit [0-9a-f]{16}: page .* ns$' "$tmp/trace"
 check 'guest code in it' '^	[0-9a-f]{16}  [a-z]+' "$tmp/trace"
 check 'host code in it' '^		[0-9a-f]{16}  mov' "$tmp/trace"
-check 'exits by reason' '^vCPU 0 out_op +[0-9]+$' "$tmp/trace"
-check 'exits by instruction' '^vCPU 0 left out_op +OUT +[0-9]+$' "$tmp/trace"
+check 'exits by reason' '^vCPU 0 out_access +[0-9]+$' "$tmp/trace"
+check 'exits by instruction' '^vCPU 0 left out_access +MOV +[0-9]+$' "$tmp/trace"
 
 address=$(sed -n 's/^vCPU 0 unit \([0-9a-f]*\):.*/\1/p' "$tmp/trace" | head -1)
 echo "$address T hot_spot" >"$tmp/map"
