@@ -16,7 +16,7 @@
 #include "cpu/soft/int.h"
 
 #define CODE_ARENA_DEFAULT (2 * MIB)
-#define CODE_ARENA_JIT     (8 * MIB)
+#define CODE_ARENA_JIT     (5 * MIB)
 
 /* code_key: bits 63:48 of tags; the rest of a tag is the linear address */
 #define KEY_GEN_NONE ((u64)FETCH_GENS) /* of no entry */
