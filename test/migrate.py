@@ -447,7 +447,10 @@ def test_disks():
             stays(m, migrate(m, place, "--with-disks"), "--disks FOLDER")
             t.end()
             t, p = copying(place, m, "--with-disks", to=("--disks", folder))
-            check(".partial" in str(os.listdir(folder)), "no disk yet")
+            end = time.monotonic() + 20
+            while ".partial" not in str(os.listdir(folder)):
+                check(time.monotonic() < end, "no disk yet")
+                time.sleep(0.02)
             t.p.kill() if option else m.p.kill()
             p.communicate(timeout=20)
             t.gone()
