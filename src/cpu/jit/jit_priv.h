@@ -87,7 +87,7 @@ struct jit_entry {
 enum jit_exit {
 	JIT_EXIT_POLL,     /* attention; go on at v->rip */
 	JIT_EXIT_INDIRECT, /* the same, its target is not in jit.map */
-	JIT_EXIT_LINK,     /* the same, and link jit.pending to what is there */
+	JIT_EXIT_LINK,  /* the same, and link v->jit_pending to what is there */
 	JIT_EXIT_FAULT, /* a page fault was delivered; go on in its handler */
 	/* From here on the instruction at v->rip is the interpreter's: */
 	JIT_EXIT_OP,      /* there is no translation for it */
@@ -102,12 +102,6 @@ enum jit_exit {
 
 /* Slow ways of memory accesses, by log2 of the size and direction. */
 #define JIT_FILL_SIZES 6
-
-struct jit_page {
-	u32 page;
-	struct jit_unit *units;
-	struct jit_page *next;
-};
 
 /* Ways out of code; those with off take it in RCX, from the beginning of the
  * page, and all want live flags in v->fl. */
@@ -131,7 +125,6 @@ struct jit {
 	struct jit_unit *unit;
 	struct jit_link *link;
 	unsigned nunits, nlinks;
-	struct jit_link *pending;
 	struct unit u; /* under translation */
 	struct tr *tr;
 	bool changed; /* units were dropped since this was last cleared */

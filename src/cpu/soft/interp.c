@@ -128,8 +128,8 @@ static struct soft_block *interp_find(struct soft_vcpu *v)
 	return b ? b : code_lookup(v, false);
 }
 
-/* Runs translated code at v->rip, which b gets if it is hot. NULL: not known,
- * as is nothing about it. */
+/* Runs translated code at v->rip, which is made if block b there is hot. NULL:
+ * no block is known; there may be code all the same. */
 static enum soft_jit_result interp_translated(struct soft_vcpu *v,
 					      struct soft_block *b)
 {
