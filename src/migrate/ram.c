@@ -41,8 +41,13 @@ void mig_ram_fini(struct mig_ram *r)
 	r->todo = NULL;
 }
 
-/* Looking at untouched memory would fill it; the memfd knows its holes. */
-void mig_ram_all(struct mig_ram *r)
+static void ram_todo(struct mig_ram *r, u64 page)
+{
+	r->todo[page / 64] |= BIT64(page % 64);
+}
+
+/* Looking at untouched memory would fill it; the file knows its holes. */
+static void ram_file(struct mig_ram *r)
 {
 	off_t end = (off_t)r->mem->size, at = 0;
 
@@ -56,9 +61,24 @@ void mig_ram_all(struct mig_ram *r)
 		to = to < 0 ? end : to;
 		for (u64 p = (u64)from >> PAGE_SHIFT; p < (u64)to >> PAGE_SHIFT;
 		     p++)
-			r->todo[p / 64] |= BIT64(p % 64);
+			ram_todo(r, p);
 		at = to;
 	}
+}
+
+int mig_ram_all(struct mig_ram *r, struct err *e)
+{
+	struct mem_walk w = {.mem = r->mem};
+	u64 page;
+	int rc = 0;
+
+	ram_file(r);
+	if (!r->mem->private)
+		return 0;
+	while ((rc = mem_private_next(&w, &page)) > 0)
+		ram_todo(r, page);
+	return rc ? err_errno(e, rc, "cannot tell which memory was written")
+		  : 0;
 }
 
 u64 mig_ram_left(const struct mig_ram *r)

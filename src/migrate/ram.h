@@ -30,7 +30,7 @@ int mig_ram_init(struct mig_ram *r, const struct mem *m, struct err *e);
 void mig_ram_fini(struct mig_ram *r);
 
 /* To be sent: every page that has ever been touched. The others are zero. */
-void mig_ram_all(struct mig_ram *r);
+int mig_ram_all(struct mig_ram *r, struct err *e);
 u64 mig_ram_left(const struct mig_ram *r); /* pages */
 
 /*

@@ -161,7 +161,9 @@ int source_copy(struct source *s, bool *post, struct err *e)
 	s->track = vm_track_new(s->host->vm, e);
 	if (!s->track)
 		return -ENOMEM;
-	mig_ram_all(&s->ram);
+	rc = mig_ram_all(&s->ram, e);
+	if (rc)
+		return rc;
 	*post = s->o->post == MIG_POST_ALWAYS;
 	return *post ? 0 : source_rounds(s, post, e);
 }

@@ -3,12 +3,14 @@
  * Frames and batches of pages: what goes in comes out, over streams that are
  * cut and damaged at every byte; and what to do next, by arithmetic.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -319,7 +321,7 @@ static void ram_travels(void **state)
 	assert_int_equal(mig_ram_in_init(&in, &b, &p->e), 0);
 	out.chan = &p->a;
 	out.n = 1;
-	mig_ram_all(&out);
+	assert_int_equal(mig_ram_all(&out, &p->e), 0);
 	assert_int_equal(mig_ram_left(&out), 2);
 	assert_int_equal(mig_ram_send(&out, &p->e), 0);
 	assert_int_equal(mig_ram_left(&out), 0);
@@ -341,6 +343,29 @@ static void ram_travels(void **state)
 	mem_fini(&a);
 	mem_fini(&b);
 	free(pages);
+}
+
+/* Memory that shows a file: what was written is not in it. */
+static void private_memory(void **state)
+{
+	struct pair *p = *state;
+	struct mem m;
+	struct mig_ram r;
+	int fd = memfd_create("snapshot", 0);
+
+	assert_int_equal(ftruncate(fd, 4 * MIB), 0);
+	assert_int_equal(pwrite(fd, "x", 1, 0x3000), 1);
+	assert_int_equal(mem_init_file(&m, 4 * MIB, fd, &p->e), 0);
+	assert_int_equal(mem_add_slot(&m, 0, 4 * MIB, 0, false, &p->e), 0);
+	mem_write(&m, 0x3000, "three", 6);
+	mem_write(&m, 0x9000, "nine", 5); /* a hole of the file */
+	assert_int_equal(mig_ram_init(&r, &m, &p->e), 0);
+	assert_int_equal(mig_ram_all(&r, &p->e), 0);
+	assert_int_equal(r.todo[0], BIT64(3) | BIT64(9));
+	assert_int_equal(mig_ram_left(&r), 2);
+	mig_ram_fini(&r);
+	mem_fini(&m);
+	close(fd);
 }
 
 static void missing_travels(void **state)
@@ -469,6 +494,7 @@ int main(void)
 		cmocka_unit_test(pages_round_trip),
 		cmocka_unit_test(pages_nonsense),
 		P(ram_travels),
+		P(private_memory),
 		P(missing_travels),
 		cmocka_unit_test(places),
 		P(by_command),
