@@ -74,6 +74,7 @@ static int receive_options(struct receive *r, int argc, char **argv)
 		{"--tls-cert", NULL, &r->in.tls.cert},
 		{"--tls-key", NULL, &r->in.tls.key},
 		{"--tls-ca", NULL, &r->in.tls.ca},
+		{"--interpret", &r->in.interpret, NULL},
 		{"--insecure", &r->in.insecure, NULL},
 		{"--verbose", &r->o.verbose, NULL},
 		{0},
@@ -186,6 +187,7 @@ const struct cli_verb cli_receive = {
 		"run is refused before anything moves.\n"
 		"\n"
 		"  --engine auto|kvm|soft  what executes the guest (auto)\n"
+		"  --interpret             soft engine: do not translate\n"
 		"  --disks FOLDER          where disks go that come along\n"
 		"  --name NAME             its name here (that of the source)\n"
 		"  --console tty|file=FILE|none\n"

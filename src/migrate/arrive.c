@@ -130,6 +130,7 @@ static int incoming_check(struct mig_incoming *in, struct vm_config *c,
 
 	*c = in->hello.config;
 	c->engine = in->o.engine;
+	c->interp_only = in->o.interpret;
 	c->incoming = true;
 	c->cpuid = &in->hello.cpuid;
 	rc = vm_config_check(c, e);

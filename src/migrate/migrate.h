@@ -113,6 +113,7 @@ struct mig_incoming_options {
 	const char
 		*disks; /* folder for disks that come along; NULL: none may */
 	unsigned timeout_ms;
+	bool interpret; /* soft engine: do not translate */
 	bool insecure;
 	struct mig_tls_config tls;
 	bool (*cancelled)(void); /* asked while something is waited for; NULL */
