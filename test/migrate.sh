@@ -1,7 +1,7 @@
 #!/bin/bash
 # Guests under load move between monitors; monitors are killed, stalled, lied
-# to. migrate.sh [ROUNDS]: with a number, as many random moves and kills
-# instead (test-long).
+# to; then ten random rounds. migrate.sh ROUNDS: as many random rounds and
+# nothing else (test-long). SEED=N repeats them, VERBOSE=1 tells what each does.
 set -u
 cd "$(dirname "$0")/.."
 command -v python3 >/dev/null || { echo "skip migrate: no python3"; exit 0; }
