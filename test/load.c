@@ -15,6 +15,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,18 +222,22 @@ static void *clock_main(void *arg)
 	static const clockid_t ids[] = {CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW,
 					CLOCK_BOOTTIME, CLOCK_REALTIME};
 	uint64_t last[4] = {0}, awake = now_ns(CLOCK_MONOTONIC);
+	uint64_t was = 0, cpu; /* for the report: which processors */
 
 	(void)arg;
 	for (;;) {
 		uint64_t t;
 
+		cpu = (uint64_t)sched_getcpu();
 		for (int i = 0; i < 4; i++) {
 			t = now_ns(ids[i]);
 			if (t < last[i])
-				fail("clock went backwards", (uint64_t)i,
+				fail("clock (and processors) went backwards",
+				     (uint64_t)i | cpu << 8 | was << 16,
 				     last[i] - t);
 			last[i] = t;
 		}
+		was = cpu;
 		t = now_ns(CLOCK_MONOTONIC);
 		if ((t - awake) / 1000 > worst_gap_us)
 			worst_gap_us = (t - awake) / 1000;

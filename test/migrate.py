@@ -180,6 +180,45 @@ def test_goals(m):
     check(t.gone() == 125, "the target's exit code")
 
 
+def answers_meanwhile(t):
+    """A machine without all of its memory: its monitor is not stuck."""
+    sublet("ps")
+    sublet("info", t.name)
+    sublet("stats", t.name)
+    sublet("nmi", t.name)
+    for verb in (["pause", t.name], ["snapshot", t.name, tmp + "/part"],
+                 ["migrate", t.name, "unix:%s/none" % tmp]):
+        p = subprocess.run([SUBLET, *verb], capture_output=True, text=True,
+                           timeout=20)
+        check(p.returncode == 125 and "still at its source" in p.stderr,
+              "%s: %s" % (verb[0], p.stderr))
+
+
+def test_post_copy_ended():
+    """Such a machine can be ended."""
+    for end in ("stop", "signal"):
+        m = machine()
+        place = unix_place()
+        t = receive(place)
+        with Proxy(place) as proxy:
+            p = migrate(m, proxy.place, "--post-copy", "always",
+                        "--bandwidth", "20M")
+            soon = time.monotonic() + 20
+            while not t.loads() and time.monotonic() < soon:
+                time.sleep(0.02)
+            proxy.cut()
+            p.communicate(timeout=30)
+        t.says("stands still")
+        if end == "stop":
+            sublet("stop", "--now", t.name)
+        else:
+            t.p.terminate()
+        check(t.gone(8) == (0 if end == "stop" else 143), "its exit code")
+        check(t.name not in sublet("ps"), "its name is left")
+        check(not os.path.exists(place[5:]), "its socket is left")
+        m.end()
+
+
 def test_post_copy_resumed():
     m = machine(mb=24)
     place = unix_place()
@@ -195,6 +234,7 @@ def test_post_copy_resumed():
         check(p.returncode == 125 and "--resume" in out, out)
         t.says("stands still")
     before = t.last()
+    answers_meanwhile(t)
     time.sleep(0.5)
     check(t.last() <= before + 1, "the guest runs without its memory")
     p = migrate(m, place, "--resume")
@@ -246,7 +286,8 @@ def test_disks():
 
 def short():
     shared = None
-    tests = [test_moves, test_source_killed, test_post_copy_resumed, test_disks,
+    tests = [test_moves, test_source_killed, test_post_copy_resumed,
+             test_post_copy_ended, test_disks,
              test_cancel, test_target_killed, test_target_stalls,
              test_stream_killed, test_refused, test_goals, test_dry_run,
              test_paused, test_nonsense, test_tls]

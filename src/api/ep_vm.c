@@ -56,15 +56,28 @@ static void ep_stats(struct api_call *c)
 	api_reply(c, vm_stat_json(api_vm(c)));
 }
 
+/* False: answered; part of the memory is elsewhere. */
+static bool ep_whole(struct api_call *c)
+{
+	struct err e;
+
+	if (!vm_check_whole(api_vm(c), &e))
+		return true;
+	api_fail(c, "%s", e.text);
+	return false;
+}
+
 static void ep_patch_vm(struct api_call *c)
 {
 	const char *state;
 
 	if (api_args(c, "{s:s}", "state", &state))
 		return;
-	if (!strcmp(state, "Paused"))
+	if (!strcmp(state, "Paused")) {
+		if (!ep_whole(c))
+			return;
 		api_set_paused(c->api, true);
-	else if (!strcmp(state, "Resumed"))
+	} else if (!strcmp(state, "Resumed"))
 		api_set_paused(c->api, false);
 	else {
 		api_fail(c, "The state is Paused or Resumed, not %.40s.",
@@ -80,16 +93,17 @@ struct ep_action {
 	const char *name;
 	void (*act)(struct vm *vm);
 	const char *event; /* NULL: what follows is an event itself */
+	bool whole;        /* needs all of the memory */
 };
 
 static const struct ep_action ep_action_list[] = {
-	{"PowerButton", vm_power_button, "power-button"},
+	{"PowerButton", vm_power_button, "power-button", false},
 	/* Its clients want a shutdown, and this board's OS asks no keyboard. */
-	{"SendCtrlAltDel", vm_power_button, "power-button"},
-	{"Reset", vm_reset, "reset"},
-	{"Nmi", vm_nmi, "nmi"},
-	{"NewGeneration", vm_new_generation, "new-generation"},
-	{"Stop", vm_stop, NULL},
+	{"SendCtrlAltDel", vm_power_button, "power-button", false},
+	{"Reset", vm_reset, "reset", false},
+	{"Nmi", vm_nmi, "nmi", false},
+	{"NewGeneration", vm_new_generation, "new-generation", true},
+	{"Stop", vm_stop, NULL, false},
 };
 
 static void ep_actions(struct api_call *c)
@@ -104,6 +118,8 @@ static void ep_actions(struct api_call *c)
 
 		if (strcmp(p->name, name))
 			continue;
+		if (p->whole && !ep_whole(c))
+			return;
 		p->act(a->config.vm);
 		api_done(c);
 		if (p->event)

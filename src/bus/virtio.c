@@ -17,7 +17,8 @@ bool virtio_ready(struct virtio *v, unsigned q)
 	const struct virtq *vq = virtio_q(v, q);
 
 	return v->r->started && !v->paused && vq->running && !vq->why &&
-	       v->transport && v->transport->may_dma(v->transport_arg);
+	       !mem_would_sleep(v->mem) && v->transport &&
+	       v->transport->may_dma(v->transport_arg);
 }
 
 void virtio_signal(struct virtio *v, unsigned q)

@@ -195,7 +195,7 @@ static inline bool virtio_has(const struct virtio *v, u64 feature)
 	return v->r->driver_features & feature;
 }
 
-/* May queue q be served now? */
+/* May queue q be served now, by this thread? */
 bool virtio_ready(struct virtio *v, unsigned q);
 /* Interrupts for queue q, if the driver wants it. */
 void virtio_signal(struct virtio *v, unsigned q);

@@ -147,6 +147,11 @@ static int receive_machine(struct receive *r, struct err *e)
 		receive_socket = r->in.at + 5;
 	rc = receive_one(r, in, e);
 	rc = rc < 0 ? ctl_fail(e) : session_run(&r->s);
+	if (r->s.vm && !vm_is_whole(r->s.vm)) {
+		if (receive_socket)
+			unlink(receive_socket);
+		session_leave(&r->s, rc);
+	}
 	mig_incoming_stop(in);
 	receive_socket = NULL;
 	if (r->open)

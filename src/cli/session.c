@@ -360,3 +360,12 @@ void session_close(struct session *s)
 	if (s->ready >= 0)
 		close(s->ready);
 }
+
+void session_leave(struct session *s, int code)
+{
+	api_stop(s->api);
+	rundir_release(&s->dir);
+	api_ended(s->api, &s->end);
+	fflush(NULL);
+	_exit(code);
+}

@@ -45,5 +45,8 @@ void session_start_paused(struct session *s);
 /* From the VM's start to its end; the exit code. */
 int session_run(struct session *s);
 void session_close(struct session *s);
+/* Instead of close, for a VM that cannot be freed (vm_is_whole()): ends the
+ * process. */
+NORETURN void session_leave(struct session *s, int code);
 
 #endif

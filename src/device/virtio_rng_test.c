@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include <unistd.h>
+
 #include <cmocka.h>
 
 #include "bus/dev_testing.h"
@@ -60,10 +62,45 @@ static void test_bytes(void **state)
 	vboard_free(b);
 }
 
+static void begin(void *arg)
+{
+	mem_absent_begin(arg);
+}
+
+/* A loop that must not sleep leaves guest memory alone until all is there. */
+static void test_memory_absent(void **state)
+{
+	struct vboard *b = vboard_new(NULL);
+	struct virtio *v = vrng_new(&b->mem, b->loop, NULL);
+	struct vfn f = vboard_add(b, v);
+	struct vdrv_buf buf;
+	struct vdrv_queue q;
+	u32 len;
+
+	(void)state;
+	assert_true(vfn_negotiate(&f, VIRTIO_F_VERSION_1));
+	vfn_queue(&f, 0, 64, &q);
+	vfn_go(&f);
+	loop_call(b->loop, begin, &b->mem);
+	while (!mem_absent(&b->mem))
+		usleep(1000);
+	assert_false(mem_would_sleep(&b->mem)); /* we are another thread */
+	buf = (struct vdrv_buf){vboard_buf(b, 4096), 4096, true};
+	vdrv_add(&q, &buf, 1);
+	vfn_kick(&f, 0);
+	assert_int_equal(vdrv_wait(&q, &len, 50), -1);
+	mem_absent_end(&b->mem);
+	virtio_kick_all(v);
+	assert_int_not_equal(vdrv_wait(&q, &len, 3000), -1);
+	assert_int_equal(len, 4096);
+	vboard_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_memory_absent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

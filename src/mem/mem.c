@@ -288,3 +288,24 @@ void mem_dirty_stop(struct mem *m)
 {
 	__atomic_store_n(&m->dirty, NULL, __ATOMIC_RELEASE);
 }
+
+void mem_absent_begin(struct mem *m)
+{
+	m->keeper = pthread_self();
+	__atomic_store_n(&m->absent, true, __ATOMIC_SEQ_CST);
+}
+
+void mem_absent_end(struct mem *m)
+{
+	__atomic_store_n(&m->absent, false, __ATOMIC_SEQ_CST);
+}
+
+bool mem_absent(const struct mem *m)
+{
+	return __atomic_load_n(&m->absent, __ATOMIC_SEQ_CST);
+}
+
+bool mem_would_sleep(const struct mem *m)
+{
+	return mem_absent(m) && pthread_equal(m->keeper, pthread_self());
+}

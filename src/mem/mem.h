@@ -14,6 +14,8 @@
 #ifndef MEM_MEM_H
 #define MEM_MEM_H
 
+#include <pthread.h>
+
 #include "base/err.h"
 #include "base/types.h"
 
@@ -46,6 +48,8 @@ struct mem {
 	unsigned long *dirty_bits;       /* what dirty points to; or NULL */
 	struct mem_slot slot[MEM_SLOTS]; /* sorted by gpa */
 	unsigned nslots;
+	bool absent;      /* atomic; see mem_absent_begin() */
+	pthread_t keeper; /* set before absent */
 	/* Set once by the engine: [gpa, gpa + len) with code was written. */
 	void (*code_written)(void *arg, gpa_t gpa, u64 len);
 	void *code_written_arg;
@@ -90,6 +94,17 @@ bool mem_write(struct mem *m, gpa_t gpa, const void *buf, u64 len);
 
 /* To be told after writing through mem_ptr(). Any thread. */
 void mem_written(struct mem *m, gpa_t gpa, u64 len);
+
+/*
+ * Between these two, pages may be absent: whoever touches one sleeps until it
+ * has come, perhaps for ever. The thread that calls begin must not sleep:
+ * mem_would_sleep() tells it to leave guest memory alone, and no other. Any
+ * thread may call the rest.
+ */
+void mem_absent_begin(struct mem *m);
+void mem_absent_end(struct mem *m);
+bool mem_absent(const struct mem *m);
+bool mem_would_sleep(const struct mem *m);
 
 /* Index of the page in attr and dirty; p points into base. */
 static inline u64 mem_page(const struct mem *m, const void *p)

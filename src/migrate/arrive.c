@@ -212,6 +212,16 @@ static int incoming_hello(struct mig_incoming *in, struct vm_config *c,
 	return rc;
 }
 
+/* A connection that cannot be made again must not be needed again. */
+static int incoming_postcopy(const struct mig_incoming *in, struct err *e)
+{
+	if (in->addr.kind == MIG_STDIO)
+		return err_set(e, -ENOTSUP,
+			       "it waits at stdio:, where nobody can connect "
+			       "again if the connection breaks");
+	return post_possible(e);
+}
+
 int incoming_accept_it(struct mig_incoming *in, const char *engine,
 		       struct err *e)
 {
@@ -219,7 +229,7 @@ int incoming_accept_it(struct mig_incoming *in, const char *engine,
 	struct err why = {{0}};
 
 	snprintf(a.engine, sizeof(a.engine), "%s", engine);
-	a.postcopy = in->hello.postcopy && !post_possible(&why);
+	a.postcopy = in->hello.postcopy && !incoming_postcopy(in, &why);
 	snprintf(a.no_postcopy, sizeof(a.no_postcopy), "%.120s", why.text);
 	return mig_accept_send(&in->chan[0], &a, e);
 }

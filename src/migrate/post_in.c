@@ -32,8 +32,11 @@ struct post_in {
 	int uffd, stop;                 /* eventfd: threads shall end */
 	unsigned long *missing, *asked; /* lock; a bit a page */
 	u64 left;                       /* lock */
-	bool registered, complete, committed, broken; /* lock */
-	bool ending;                                  /* atomic */
+	bool registered;                /* the pages' thread, if it runs */
+	bool committed, broken;         /* lock */
+	bool whole;  /* all pages are here; the pages' thread */
+	bool told;   /* and the source was told so on this connection; same */
+	bool ending; /* atomic */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	pthread_mutex_t out; /* whoever sends on the main connection */
@@ -201,6 +204,29 @@ static int post_batch(struct post_in *p, struct inlet *n, struct err *e)
 	return rc;
 }
 
+static void post_unregister(struct post_in *p)
+{
+	struct uffdio_range all = {post_host(p, 0), p->mem->size};
+
+	if (p->registered)
+		ioctl(p->uffd, UFFDIO_UNREGISTER, &all);
+	p->registered = false;
+}
+
+static void post_whole(struct post_in *p)
+{
+	u64 one = 1;
+
+	if (p->whole)
+		return;
+	p->whole = true;
+	post_unregister(p);
+	if (write(p->stop, &one, sizeof(one)) < 0)
+		log_warn("post-copy: cannot end a thread");
+	vm_whole(p->in->vm);
+	log_info("post-copy: all memory is here");
+}
+
 static int post_complete(struct post_in *p, struct err *e)
 {
 	u64 left;
@@ -208,17 +234,18 @@ static int post_complete(struct post_in *p, struct err *e)
 
 	pthread_mutex_lock(&p->lock);
 	left = p->left;
-	p->complete = !left;
 	pthread_mutex_unlock(&p->lock);
 	if (left)
 		return err_set(e, -EPROTO,
 			       "the source says that it has sent "
 			       "all pages, but %lu are missing",
 			       left);
+	post_whole(p);
 	pthread_mutex_lock(&p->out);
 	rc = mig_send_u64(&p->in->chan[0], MIG_COMPLETE, p->in->hello.session,
 			  e);
 	pthread_mutex_unlock(&p->out);
+	p->told = !rc;
 	return rc;
 }
 
@@ -230,7 +257,10 @@ static void post_commit(struct post_in *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-/* Until the last page is here, or something is wrong. */
+/*
+ * Until the source knows that the last page is here, or something is wrong. It
+ * says COMPLETE once more when it has heard it; else it will come again.
+ */
 static int post_receive(struct post_in *p, struct err *e)
 {
 	struct inlet *n = &p->in->inlet[0];
@@ -246,7 +276,11 @@ static int post_receive(struct post_in *p, struct err *e)
 			return rc;
 		switch (n->frame.type) {
 		case MIG_PAGES: rc = post_batch(p, n, e); break;
-		case MIG_COMPLETE: return post_complete(p, e);
+		case MIG_COMPLETE:
+			if (p->told)
+				return 0;
+			rc = post_complete(p, e);
+			break;
 		default: post_commit(p);
 		}
 		if (rc)
@@ -284,6 +318,7 @@ static int post_reconnect(struct post_in *p, struct err *e)
 	pthread_mutex_lock(&p->out);
 	mig_chan_close(&in->chan[0]);
 	in->chan[0] = c;
+	p->told = false;
 	rc = mig_missing_send(&in->chan[0], p->mem, p->missing, e);
 	pthread_mutex_unlock(&p->out);
 	if (rc)
@@ -295,18 +330,21 @@ static int post_reconnect(struct post_in *p, struct err *e)
 	return 0;
 }
 
-/* The VM stands still until the source is back. False: at the end. */
+/* The VM stands still until the source is back, unless it is whole. False: at
+ * the end. */
 static bool post_broken(struct post_in *p, struct err *e)
 {
-	bool first = true;
+	bool whole = p->whole, first = true;
 	int rc;
 
 	if (__atomic_load_n(&p->ending, __ATOMIC_SEQ_CST))
 		return false;
-	vm_hold(p->in->vm);
-	log_warnx("post-copy: %s; the machine stands still until the source "
-		  "goes on (sublet migrate --resume)",
-		  e->text);
+	if (!whole) {
+		vm_hold(p->in->vm);
+		log_warnx("post-copy: %s; the machine stands still until the "
+			  "source goes on (sublet migrate --resume)",
+			  e->text);
+	}
 	do {
 		if (__atomic_load_n(&p->ending, __ATOMIC_SEQ_CST))
 			return false;
@@ -317,21 +355,11 @@ static bool post_broken(struct post_in *p, struct err *e)
 	} while (rc && rc != -ECANCELED);
 	if (rc)
 		return false;
-	log_warnx("post-copy: the source is back");
-	vm_resume(p->in->vm);
+	if (!whole) {
+		log_warnx("post-copy: the source is back");
+		vm_resume(p->in->vm);
+	}
 	return true;
-}
-
-static void post_finish(struct post_in *p)
-{
-	struct uffdio_range all = {post_host(p, 0), p->mem->size};
-	u64 one = 1;
-
-	ioctl(p->uffd, UFFDIO_UNREGISTER, &all);
-	if (write(p->stop, &one, sizeof(one)) < 0)
-		log_warn("post-copy: cannot end a thread");
-	incoming_unlisten(p->in);
-	log_info("post-copy: all memory is here");
 }
 
 static void *post_pages(void *arg)
@@ -344,7 +372,7 @@ static void *post_pages(void *arg)
 		bool committed;
 
 		if (!rc) {
-			post_finish(p);
+			incoming_unlisten(p->in);
 			return NULL;
 		}
 		pthread_mutex_lock(&p->lock);
@@ -354,6 +382,9 @@ static void *post_pages(void *arg)
 			p->in->why = e;
 		pthread_cond_broadcast(&p->changed);
 		pthread_mutex_unlock(&p->lock);
+		/* Whoever loads the state must not wait for its memory. */
+		if (!committed)
+			post_unregister(p);
 		if (!committed || !post_broken(p, &e))
 			return NULL;
 	}
@@ -412,6 +443,7 @@ static int post_start(struct post_in *p, struct err *e)
 	if (ioctl(p->uffd, UFFDIO_REGISTER, &r))
 		return err_errno(e, -errno, "userfaultfd");
 	p->registered = true;
+	mem_absent_begin(p->mem);
 	/* Its reader waits as long as the VM lives. */
 	rc = -pthread_create(&p->faults, NULL, post_faults, p);
 	p->has_faults = !rc;
@@ -457,7 +489,6 @@ int post_wait_commit(struct mig_incoming *in, struct err *e)
 void post_free(struct mig_incoming *in)
 {
 	struct post_in *p = in->post;
-	struct uffdio_range all;
 	u64 one = 1;
 
 	if (!p)
@@ -468,9 +499,8 @@ void post_free(struct mig_incoming *in)
 		pthread_join(p->pages, NULL);
 	if (write(p->stop, &one, sizeof(one)) > 0 && p->has_faults)
 		pthread_join(p->faults, NULL);
-	all = (struct uffdio_range){post_host(p, 0), p->mem->size};
-	if (p->registered)
-		ioctl(p->uffd, UFFDIO_UNREGISTER, &all);
+	post_unregister(p);
+	mem_absent_end(p->mem);
 	if (p->uffd >= 0)
 		close(p->uffd);
 	close(p->stop);

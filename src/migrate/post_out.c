@@ -116,8 +116,11 @@ int source_serve(struct source *s, struct err *e)
 		if (rc > 0) {
 			rc = mig_recv(c, &s->frame,
 				      BIT(MIG_FETCH) | BIT(MIG_COMPLETE), e);
-			if (!rc && s->frame.type == MIG_COMPLETE)
+			if (!rc && s->frame.type == MIG_COMPLETE) {
+				mig_send_u64(c, MIG_COMPLETE, s->hello.session,
+					     NULL);
 				return 0;
+			}
 			if (!rc)
 				rc = source_fetch(s, &s->frame, e);
 		} else if (!rc) {

@@ -179,7 +179,10 @@ static int source_run(struct source *s, struct err *e)
 static int source_movable(struct source *s, struct err *e)
 {
 	const struct vm_config *c = &s->host->vm->config;
+	int rc = vm_check_whole(s->host->vm, e);
 
+	if (rc)
+		return rc;
 	if (c->nports)
 		return err_set(e, -ENOTSUP,
 			       "a machine that runs a command for us (sublet "

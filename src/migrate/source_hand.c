@@ -96,8 +96,12 @@ static int source_offer(struct source *s, bool post, struct err *e)
  * From here on nobody may call it off. If COMMIT could not be written whole,
  * the target cannot have seen it; if it was, only RUNNING tells.
  */
-static int source_commit(struct source *s, struct err *e)
+static int source_commit(struct source *s, bool post, struct err *e)
 {
+	const char *or_else =
+		post ? " If it stands still there for want of memory, sublet "
+		       "migrate VM PLACE --resume sends the rest."
+		     : "";
 	struct err why = {{0}};
 	int rc;
 
@@ -122,10 +126,10 @@ static int source_commit(struct source *s, struct err *e)
 		return err_set(e, rc,
 			       "the connection broke (%.200s) when the "
 			       "machine was handed over, so it may run at the "
-			       "target. It is kept here, paused. If it does "
+			       "target. It is kept here, paused.%s If it does "
 			       "not run there, sublet migrate VM --take-back "
 			       "lets it run here",
-			       why.text);
+			       why.text, or_else);
 	s->result->outcome = MIG_MOVED;
 	s->result->downtime_ns = clock_ns() - s->pause_ns;
 	return 0;
@@ -155,7 +159,7 @@ int source_hand_over(struct source *s, bool post, struct err *e)
 	if (!rc)
 		rc = source_offer(s, post, e);
 	if (!rc)
-		rc = source_commit(s, e);
+		rc = source_commit(s, post, e);
 	if (!rc && post) {
 		s->result->postcopy = true;
 		rc = source_serve(s, e);

@@ -313,8 +313,10 @@ int snap_take(struct vm *vm, const char *dir, const struct snap_options *o,
 		.manifest = json_object(),
 		.disks = json_array(),
 	};
-	int rc = take_all(&t, dir, e);
+	int rc = vm_check_whole(vm, e);
 
+	if (!rc)
+		rc = take_all(&t, dir, e);
 	if (rc)
 		take_undo(&t);
 	snap_ram_free(t.ram);

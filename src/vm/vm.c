@@ -12,16 +12,19 @@
 #include "vm/vm_priv.h"
 #include "vm/vm_state.h"
 
-/* What the guest or the operator wants, done between instructions. */
-static void vm_wanted(void *arg)
+void vm_do_wanted(struct vm *vm)
 {
-	struct vm *vm = arg;
 	u32 want = __atomic_load_n(&vm->want, __ATOMIC_SEQ_CST);
 
 	if (want & VM_WANT_END)
 		loop_stop(vm->loop);
-	else if (want & VM_WANT_RESET)
+	else if (want & VM_WANT_RESET && vm_is_whole(vm))
 		vm_do_reset(vm);
+}
+
+static void vm_wanted(void *arg)
+{
+	vm_do_wanted(arg);
 }
 
 void vm_request(struct vm *vm, u32 want)
@@ -323,7 +326,10 @@ enum vm_end vm_run(struct vm *vm)
 	if (vm_cpus_start(vm, &e))
 		vm_ended(vm, VM_END_ERROR, 0, e.text);
 	loop_run(vm->loop);
-	vm_cpus_quit(vm);
+	if (vm_is_whole(vm))
+		vm_cpus_quit(vm);
+	else
+		vm_cpus_abandon(vm);
 	return vm->end;
 }
 

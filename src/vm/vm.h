@@ -151,6 +151,16 @@ int vm_disks_sync(struct vm *vm, struct err *e);
  * state is loaded; any thread. */
 void vm_announce(struct vm *vm);
 
+/*
+ * After mem_absent_begin() the machine runs without a part of its memory:
+ * check gives a sentence (-EBUSY) to whoever wants it to stand still, which it
+ * could not do in time. vm_whole() tells that all is there. If vm_run() returns
+ * before that, a thread may sleep for ever: the VM cannot be freed. Any thread.
+ */
+int vm_check_whole(const struct vm *vm, struct err *e);
+bool vm_is_whole(const struct vm *vm);
+void vm_whole(struct vm *vm);
+
 /* As vm_pause(), but does not wait until they stand: a vCPU may be stuck in
  * memory that has not come yet. Undone by vm_resume(). Any thread. */
 void vm_hold(struct vm *vm);

@@ -236,7 +236,7 @@ void vm_kick_all(struct vm *vm)
 	}
 }
 
-void vm_cpus_quit(struct vm *vm)
+void vm_cpus_abandon(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->lock);
 	vm->quit = true;
@@ -244,6 +244,11 @@ void vm_cpus_quit(struct vm *vm)
 	pthread_cond_broadcast(&vm->changed);
 	pthread_mutex_unlock(&vm->lock);
 	vm_kick_all(vm);
+}
+
+void vm_cpus_quit(struct vm *vm)
+{
+	vm_cpus_abandon(vm);
 	for (unsigned i = 0; i < vm->config.cpus; i++)
 		if (vm->cpus[i].started)
 			pthread_join(vm->cpus[i].thread, NULL);

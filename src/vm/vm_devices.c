@@ -167,6 +167,8 @@ int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e)
 
 void vm_console_size(struct vm *vm, u16 cols, u16 rows)
 {
-	if (vm->console)
+	vm->cols = cols;
+	vm->rows = rows;
+	if (vm->console && vm_is_whole(vm))
 		vcon_resize(vm->console, cols, rows);
 }

@@ -54,6 +54,7 @@ struct vm {
 	struct sched sched;
 	struct snap_last *last; /* snapshot, or NULL; the job's thread */
 	unsigned quiet;         /* vm_quiesce() not undone; loop thread */
+	u16 cols, rows;         /* of the user's terminal; loop thread */
 	u64 load_tsc;           /* host's, when loading of vCPUs began */
 	u64 load_age; /* ns that the guest shall find passed since saving */
 	/* The gate is closed if paused, if something is wanted, or at the
@@ -96,6 +97,9 @@ unsigned vm_queue_stats(const struct vm *vm, struct vm_queue_stat *q,
 
 /* Threads (vm_cpu.c). */
 int vm_cpus_start(struct vm *vm, struct err *e);
+/* They end as soon as they can, but one may sleep for a page that never comes:
+ * the process is to end without freeing the machine. */
+void vm_cpus_abandon(struct vm *vm);
 void vm_cpus_quit(struct vm *vm); /* joins them */
 void vm_cpu_wake(struct vm_cpu *c);
 void vm_cpu_set_timer(struct vm_cpu *c, u64 deadline_ns);
@@ -104,7 +108,9 @@ void vm_kick_all(struct vm *vm);
 /* Closes the gate and has the loop's thread do what is wanted. Any thread,
  * any lock but end_lock held. */
 void vm_request(struct vm *vm, u32 want);
-void vm_do_reset(struct vm *vm); /* loop thread */
+/* Loop thread. */
+void vm_do_wanted(struct vm *vm); /* between instructions, if it can be now */
+void vm_do_reset(struct vm *vm);
 
 /* Backends on their way to the devices that take them over (vm_devices.c);
  * whoever takes one leaves NULL. */
