@@ -308,6 +308,14 @@ static int opt_lockstep(struct run_options *o, char *v, struct err *e)
 		  : 0;
 }
 
+static int opt_code_cache(struct run_options *o, char *v, struct err *e)
+{
+	int rc = parse_size(v, &o->vm.code_cache, e);
+
+	return rc ? err_set(e, rc, "--code-cache: '%s' is no size (as 64M)", v)
+		  : 0;
+}
+
 static int opt_trace_file(struct run_options *o, char *v, struct err *e)
 {
 	(void)e;
@@ -361,6 +369,7 @@ static const struct option_row rows[] = {
 	{"--no-reboot", false, opt_no_reboot},
 	{"--nested", false, opt_nested},
 	{"--interpret", false, opt_interp},
+	{"--code-cache", true, opt_code_cache},
 	{"--lockstep", true, opt_lockstep},
 	{"--trace", true, opt_trace},
 	{"--trace-file", true, opt_trace_file},

@@ -38,6 +38,7 @@ const char *const vcpu_stat_names[VCPU_STATS] = {
 	[VCPU_STAT_UNITS] = "units",
 	[VCPU_STAT_TRANSLATED] = "translated",
 	[VCPU_STAT_TR_FLUSH] = "translation_flushes",
+	[VCPU_STAT_TR_EVICT] = "translation_evictions",
 	[VCPU_STAT_TR_FILL] = "fills",
 	[VCPU_STAT_OUT_LINK] = "out_link",
 	[VCPU_STAT_OUT_KEY] = "out_key",

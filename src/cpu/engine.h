@@ -100,6 +100,7 @@ enum vcpu_stat {
 	VCPU_STAT_UNITS,      /* units */
 	VCPU_STAT_TRANSLATED, /* guest instructions in them */
 	VCPU_STAT_TR_FLUSH,   /* times all of it was dropped */
+	VCPU_STAT_TR_EVICT,   /* times its oldest part was */
 	VCPU_STAT_TR_FILL,    /* TLB misses seen to inside generated code */
 	/* and why generated code was left: to go on in other such code, */
 	VCPU_STAT_OUT_LINK,     /* a direct branch not linked yet */

@@ -174,6 +174,7 @@ static int vm_make_engine(struct vm *vm, struct err *e)
 		.nested = vm->config.nested,
 		.translator = vm->config.interp_only ? NULL : &jit_translator,
 		.trace = vm->config.trace,
+		.code_cache = vm->config.code_cache,
 		.lockstep = vm->config.lockstep,
 	};
 	const struct engine_class *c;

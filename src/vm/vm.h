@@ -23,6 +23,9 @@
 #define VM_DISKS    16
 #define VM_FORWARDS 32
 #define VM_PORTS    8
+/* Bytes of translated code for each vCPU. */
+#define VM_CODE_CACHE_MIN MIB
+#define VM_CODE_CACHE_MAX GIB
 
 enum vm_net { VM_NET_NONE, VM_NET_USER };
 
@@ -46,7 +49,8 @@ struct vm_config {
 	bool interp_only;
 	struct sched_config sched; /* its name: vm_new() sets it */
 	const struct trace *trace; /* NULL: none */
-	u64 lockstep; /* instructions of which translated code is checked */
+	u64 code_cache; /* bytes for each vCPU; 0: the engine's default */
+	u64 lockstep;   /* instructions of which translated code is checked */
 	struct boot_config boot;
 	struct vm_disk disks[VM_DISKS];
 	unsigned ndisks;

@@ -49,5 +49,10 @@ int vm_config_check(const struct vm_config *c, struct err *e)
 		return err_set(e, -EINVAL,
 			       "lock step needs one CPU, the soft engine and "
 			       "its translator");
+	if (c->code_cache && (c->code_cache < VM_CODE_CACHE_MIN ||
+			      c->code_cache > VM_CODE_CACHE_MAX))
+		return err_set(
+			e, -EINVAL, "a code cache has %llu MiB to %llu GiB",
+			VM_CODE_CACHE_MIN / MIB, VM_CODE_CACHE_MAX / GIB);
 	return vm_check_disks(c, e);
 }

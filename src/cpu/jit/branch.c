@@ -12,9 +12,10 @@
  * Indirect branches look their target up in jit.map. Attention is looked at on
  * every way backwards and on every indirect branch, so no loop runs without.
  */
-#include "cpu/jit/translate.h"
-
 #include <string.h>
+
+#include "cpu/jit/space.h"
+#include "cpu/jit/translate.h"
 
 static const struct vec_state vec_none;
 
@@ -342,14 +343,12 @@ void tr_fall_off(struct tr *t)
 static struct jit_link *way_new_link(struct tr *t, s64 off, bool cross,
 				     bool in_fl)
 {
-	struct jit *j = t->j;
-	struct jit_link *l;
+	struct jit_link *l = space_new_link(t->j);
 
-	if (j->nlinks == JIT_LINKS) {
+	if (!l) {
 		t->e.full = true;
 		return NULL;
 	}
-	l = &j->link[j->nlinks++];
 	*l = (struct jit_link){.off = (s32)off, .cross = cross, .in_fl = in_fl};
 	t->t->nlinks++;
 	return l;
@@ -377,7 +376,7 @@ static void way_cross(struct tr *t, const struct way_out *w, struct jit_link *l)
 	tr_add(t, JIT_S1, w->off & -(s64)PAGE_SIZE);
 	tr_cut(t, JIT_S1);
 	emit_store(e, JIT_S1, rm_v(V(code_page)));
-	l->site = emit_jmp(e);
+	l->site = space_place(t->j, emit_jmp(e));
 	if (e->full)
 		return;
 	emit_patch32(key, t->j->way[t->u->code32].other);
@@ -433,14 +432,14 @@ static void way_link(struct tr *t, const struct way_out *w)
 			tr_save_flags(t);
 		way_cross(t, w, l);
 	} else if (way_is_here(e, w)) {
-		l->site = w->from;
+		l->site = space_place(t->j, w->from);
 	} else {
-		l->site = emit_jmp(e);
+		l->site = space_place(t->j, emit_jmp(e));
 	}
 	if (e->full)
 		return;
-	l->unlinked = e->p;
-	emit_patch32(l->site, e->p);
+	l->unlinked = space_place(t->j, e->p);
+	emit_patch32(t->j->buf.write + l->site, e->p);
 	if (w->live && !cross && !w->in_fl)
 		tr_save_flags(t);
 	way_unlinked(t, l);
@@ -453,11 +452,11 @@ void tr_link_plain(struct tr *t, s64 off, enum unit_level level)
 	if (!l)
 		return;
 	l->level = (u8)level;
-	l->site = emit_jmp(&t->e);
+	l->site = space_place(t->j, emit_jmp(&t->e));
 	if (t->e.full)
 		return;
-	l->unlinked = t->e.p;
-	emit_patch32(l->site, t->e.p);
+	l->unlinked = space_place(t->j, t->e.p);
+	emit_patch32(t->j->buf.write + l->site, t->e.p);
 	way_unlinked(t, l);
 }
 

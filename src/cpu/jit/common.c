@@ -285,6 +285,5 @@ bool jit_common(struct soft_vcpu *v, struct jit *j)
 	for (unsigned k = 0; k < 2; k++)
 		jit_common_ways(&e, j, &j->way[k], k);
 	codebuf_alloc(&j->buf, (size_t)(e.p - p), 1);
-	j->common_end = j->buf.used;
 	return !e.full;
 }

@@ -8,6 +8,7 @@
 
 #include "cpu/jit/jit.h"
 #include "cpu/jit/jit_priv.h"
+#include "cpu/jit/space.h"
 
 static const u8 exit_stat[JIT_EXITS] = {
 	[JIT_EXIT_POLL] = VCPU_STAT_OUT_POLL,
@@ -78,7 +79,8 @@ void jit_report(const struct soft_vcpu *v, char *buf, size_t size)
 {
 	const u64 *stat = v->vcpu.stat;
 	int n = snprintf(buf, size, "%u units, %zu KiB of code;",
-			 v->jit->nunits, v->jit->buf.used / 1024);
+			 space_used(v->jit).units,
+			 space_used(v->jit).code / 1024);
 
 	for (unsigned k = VCPU_STAT_UNITS; k < VCPU_STATS; k++)
 		if (stat[k] && (size_t)n < size)

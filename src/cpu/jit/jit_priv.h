@@ -36,8 +36,7 @@ extern const u8 jit_host[16];
 #define JIT_PAGE_HASH     8192u
 #define JIT_SLOTS         4u
 #define JIT_PATIENCE      32
-#define JIT_UNITS         65536u
-#define JIT_LINKS         262144u
+#define JIT_SEGMENTS      8u
 
 #define JIT_TRACES (TRACE_BLOCKS | TRACE_CODE | TRACE_PERFMAP)
 
@@ -46,23 +45,24 @@ struct tr;
 
 /* A direct branch out of a unit. */
 struct jit_link {
-	u8 *site;                 /* rel32 that is patched */
-	u8 *unlinked;             /* where it goes if not linked */
-	u64 key;                  /* cross: fetch_key, and code_page of the */
-	u64 page;                 /* branch, for which "to" is right */
-	s32 patience;             /* other ones until it is made for them */
-	s32 off;                  /* of the target, from the branch's page */
-	struct jit_unit *to;      /* NULL: not linked */
-	struct jit_link *next_in; /* in to->incoming */
-	bool cross;               /* other page: checks key */
-	bool in_fl;               /* flags are in v->fl */
-	u8 level;                 /* enum unit_level of the unit it is to */
+	u64 key;        /* cross: fetch_key, and code_page of the */
+	u64 page;       /* branch, for which "to" is right */
+	s32 patience;   /* other ones until it is made for them */
+	s32 off;        /* of the target, from the branch's page */
+	u32 site;       /* place in the code: of the rel32 that is patched; */
+	u32 unlinked;   /* of where it goes if not linked */
+	u32 to;         /* number of a unit; 0: not linked */
+	u32 next, prev; /* numbers of other links to it, or 0 */
+	bool cross;     /* other page: checks key */
+	bool in_fl;     /* flags are in v->fl */
+	u8 level;       /* enum unit_level of the unit it is to */
 };
 
 struct jit_unit {
 	u64 at;            /* offset in the memfd */
 	u32 page;          /* index of the RAM page */
-	u32 links, nlinks; /* outgoing, in jit.link[] */
+	u32 links, nlinks; /* outgoing: number of the first, how many */
+	u32 incoming;      /* number of a link, or 0 */
 	u64 granules;
 	bool code32; /* of 32-bit code */
 	u8 level;    /* enum unit_level */
@@ -73,7 +73,6 @@ struct jit_unit {
 	u8 *entry_fl;          /* flags are in v->fl */
 	u8 *entry_host;        /* flags are in the host's */
 	struct jit_unit *hash_next, *page_next;
-	struct jit_link *incoming;
 };
 
 /* Branches look their target up here. */
@@ -111,6 +110,13 @@ struct jit_ways {
 	u8 *other;          /* the link R11 has one, for another mapping */
 };
 
+/* How much is used of a part of the code cache, of the tables of units and of
+ * links. What lies in one is dropped together (space.c). */
+struct jit_segment {
+	u32 units, links;
+	size_t code;
+};
+
 struct jit {
 	struct codebuf buf;
 	/* Common code, made once; addresses in the writable view. */
@@ -118,14 +124,15 @@ struct jit {
 	struct jit_ways way[2]; /* [1]: of 32-bit code */
 	u8 *fill[2][JIT_FILL_SIZES];
 	u8 *window[WINDOW_SPANS]; /* move v->window */
-	size_t common_end;
 	struct jit_entry map[JIT_MAP_SIZE];
 	struct jit_unit *hash[JIT_HASH_SIZE];
 	struct jit_unit *pages[JIT_PAGE_HASH]; /* by page, through page_next */
-	struct jit_unit *unit;
-	struct jit_link *link;
-	unsigned nunits, nlinks;
-	struct unit u; /* under translation */
+	struct jit_unit *unit;                 /* by number; number 0 is none */
+	struct jit_link *link;                 /* the same */
+	struct jit_segment seg[JIT_SEGMENTS];
+	struct jit_segment room; /* of each segment */
+	unsigned now;            /* the segment that is being filled */
+	struct unit u;           /* under translation */
 	struct tr *tr;
 	bool changed; /* units were dropped since this was last cleared */
 	struct lockstep *lock; /* NULL: not in lock step */
@@ -134,7 +141,8 @@ struct jit {
 	bool has[FEATURES]; /* of the host's CPU */
 };
 
-/* translate.c: writes u->u as a unit; false if there is no room. */
+/* translate.c: writes j->u as a unit, for which there is room; false: it is
+ * longer than any unit should be. */
 bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *t);
 
 /* exits.c: code was left; attention was set then. */

@@ -11,13 +11,19 @@
 #include "cpu/jit/jit.h"
 #include "cpu/jit/jit_priv.h"
 #include "cpu/jit/lockstep.h"
+#include "cpu/jit/space.h"
 
 #define CODE_AT 0x20000
 
+/* Small, so that tests can fill it. */
+#define CODE_CACHE MIB
+
 static struct rig *rig_make(bool jit, bool lockstep)
 {
-	struct engine_config c = {
-		.ops = &rig_ops, .cpus = 1, .lockstep = lockstep ? ~0u : 0};
+	struct engine_config c = {.ops = &rig_ops,
+				  .cpus = 1,
+				  .code_cache = CODE_CACHE,
+				  .lockstep = lockstep ? ~0u : 0};
 	struct rig *r = calloc(1, sizeof(*r));
 	struct err e = {""};
 
@@ -104,7 +110,7 @@ static void same(void (*mode)(struct rig *), const u8 *code, const u8 *end)
 	}
 	jit_report(r[1]->v, line, sizeof(line));
 	print_message("%s\n", line);
-	if (r[1]->v->jit->nunits)
+	if (space_used(r[1]->v->jit).units)
 		assert_true(r[2]->v->jit->lock->checks > 0);
 	for (unsigned k = 1; k < 3; k++) {
 		for (unsigned i = 0; i < 16; i++)
@@ -143,8 +149,8 @@ static void test_lockstep_finds(void **state)
 	rig_code(r, CODE_AT, sums, sums_end);
 	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
 	b = &r->v->jit->buf;
-	assert_non_null(memmem(b->write, b->used, add, sizeof(add)));
-	while ((at = memmem(b->write, b->used, add, sizeof(add))))
+	assert_non_null(memmem(b->write, b->size, add, sizeof(add)));
+	while ((at = memmem(b->write, b->size, add, sizeof(add))))
 		at[1] = 0x29;
 	codebuf_serialize();
 	assert_int_equal(soft_engine.vcpu_run(r->vc), VCPU_EXIT_ERROR);
@@ -530,14 +536,70 @@ static void test_trim(void **state)
 	rig_code(r, CODE_AT, calls, calls_end);
 	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
 	sum = r->s.gpr[13];
-	assert_true(r->v->jit->nunits > 4);
+	assert_true(space_used(r->v->jit).units > 4);
 	soft_code_trim(r->v);
-	assert_int_equal(r->v->jit->nunits, 0);
+	assert_int_equal(space_used(r->v->jit).units, 0);
 	rig_long(r);
 	r->s.gpr[13] = 0x0123456789abcdefull * 16;
 	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
 	assert_int_equal(r->s.gpr[13], sum);
 	rig_unmake(r);
+}
+
+/*
+ * Ever new code, more than the cache holds: copies of 10, each of which calls
+ * 20 in another page; they are made again where others were.
+ */
+CODE(ever_new, 64,
+     "mov $2, %r12d\n"
+     "1: mov $0x100000, %ebx\n"
+     "2: lea 10f(%rip), %rsi\n mov %rbx, %rdi\n mov $12f-10f, %ecx\n"
+     "rep movsb\n lea 20f(%rip), %rax\n lea 11f-10f(%rbx), %rdx\n"
+     "sub %rdx, %rax\n mov %eax, -4(%rdx)\n mov $20, %ebp\n"
+     "3: call *%rbx\n dec %ebp\n jnz 3b\n"
+     "add $0x1c80, %rbx\n cmp $0x500000, %rbx\n jb 2b\n"
+     "dec %r12d\n jnz 1b\n out %al, $0xf4\n jmp .\n"
+     "10: .rept 8\n push %rax\n add %r12, %rax\n rol $3, %rax\n"
+     "xor %rax, (%rsp)\n pop %rdx\n add %rdx, %r13\n jns 4f\n"
+     "add (%rsp), %r13\n 4:\n .endr\n .byte 0xe8; .long 0\n"
+     "11: call 5f\n add %rax, %r13\n ret\n"
+     "5: rol $5, %r13\n ret\n"
+     "12:\n"
+     "20: add %rbx, %r13\n ret\n");
+
+static void test_ever_new(void **state)
+{
+	struct rig *r = rig_make(true, false);
+
+	(void)state;
+	rig_long(r);
+	rig_code(r, CODE_AT, ever_new, ever_new_end);
+	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
+	assert_true(r->vc->stat[VCPU_STAT_TR_EVICT] > JIT_SEGMENTS);
+	assert_true(space_used(r->v->jit).code <= CODE_CACHE);
+	rig_unmake(r);
+	SAME(ever_new);
+}
+
+/*
+ * Units at each byte of a page's part: what is an ADD to AL at one is a store
+ * of it at another. Then they are all written over.
+ */
+CODE(each_offset, 64,
+     "mov $3, %r12d\n"
+     "1: mov $0x100000, %edi\n mov $400, %ecx\n"
+     "2: movl $0x40010440, (%rdi)\n add $3, %rdi\n dec %ecx\n jnz 2b\n"
+     "movl $0xc39040, (%rdi)\n"
+     "mov $0x100000, %ebx\n"
+     "3: mov $20, %ebp\n mov $0x200000, %eax\n"
+     "4: call *%rbx\n add %rax, %r13\n dec %ebp\n jnz 4b\n"
+     "inc %rbx\n cmp %rdi, %rbx\n jb 3b\n"
+     "dec %r12d\n jnz 1b\n out %al, $0xf4\n jmp .\n");
+
+static void test_each_offset(void **state)
+{
+	(void)state;
+	SAME(each_offset);
 }
 
 /* A string instruction changes code behind it, in the same unit. */
@@ -639,6 +701,8 @@ int main(void)
 		cmocka_unit_test(test_crossing_stays),
 		cmocka_unit_test(test_remapped),
 		cmocka_unit_test(test_trim),
+		cmocka_unit_test(test_ever_new),
+		cmocka_unit_test(test_each_offset),
 		cmocka_unit_test(test_exceptions),
 		cmocka_unit_test(test_aliased),
 	};

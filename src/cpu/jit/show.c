@@ -110,7 +110,7 @@ static void show_code(const struct soft_vcpu *v, const struct trace *tr,
 		      const struct jit_unit *t)
 {
 	const struct unit *u = &v->jit->u;
-	const u8 *end = v->jit->buf.write + v->jit->buf.used;
+	const u8 *end = v->jit->tr->e.p;
 	const u8 *tail = v->jit->tr->tail;
 	u64 page = v->rip & ~(u64)PAGE_MASK;
 	char at[128], text[96];
@@ -139,8 +139,7 @@ void jit_show(const struct soft_vcpu *v, const struct trace *tr,
 	      const struct jit_unit *t, u64 ns)
 {
 	const struct unit *u = &v->jit->u;
-	size_t size =
-		(size_t)(v->jit->buf.write + v->jit->buf.used - t->entry_fl);
+	size_t size = (size_t)(v->jit->tr->e.p - t->entry_fl);
 	bool code = show_wanted(tr, v->rip, u->len);
 	char at[128];
 

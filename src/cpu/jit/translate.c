@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define TR_MAX_CODE (96 * KIB)
+#include "cpu/jit/space.h"
 
 const u8 jit_host[16] = {
 	[0] = H_AX,   [1] = JIT_GCX, [2] = H_DX,    [3] = H_BX,
@@ -214,22 +214,18 @@ static void tr_unit(struct tr *t)
 
 bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *unit)
 {
-	size_t room = j->buf.size - j->buf.used;
 	struct tr *t = j->tr;
-	u8 *at;
+	u8 *at = space_code(j);
 
-	if (room < TR_MAX_CODE)
-		return false;
-	at = codebuf_alloc(&j->buf, 0, 16);
 	memset(t, 0, offsetof(struct tr, slow));
 	t->e = (struct emit){.p = at,
-			     .end = at + TR_MAX_CODE,
+			     .end = at + space_code_max(j->u.n),
 			     .to_exec = j->buf.exec - j->buf.write};
 	t->u = &j->u;
 	t->j = j;
 	t->t = unit;
 	t->v = v;
-	unit->links = j->nlinks;
+	unit->links = space_links(j);
 	unit->nlinks = 0;
 	if (t->u->simd)
 		vec_plan(t->u);
@@ -240,6 +236,6 @@ bool jit_translate(struct soft_vcpu *v, struct jit *j, struct jit_unit *unit)
 	tr_unit(t);
 	if (t->e.full)
 		return false;
-	codebuf_alloc(&j->buf, (size_t)(t->e.p - at), 1);
+	space_keep_code(j, t->e.p);
 	return true;
 }
