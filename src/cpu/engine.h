@@ -172,6 +172,13 @@ struct engine_class {
 	 * set before the vCPUs' state is. NULL: it follows clock_ns(). */
 	int (*clock_get)(struct engine *g, u64 *ns);
 	int (*clock_set)(struct engine *g, u64 ns);
+	/*
+	 * The time stamp counters of states that are given to vcpu_set() from
+	 * now on are those of this moment of the host's counter, so that
+	 * several vCPUs agree however long it takes to set them; 0: of each
+	 * call. NULL: always of the call.
+	 */
+	void (*tsc_moment)(struct engine *g, u64 host_tsc);
 };
 
 /* First member of each engine's own struct. */

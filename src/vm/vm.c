@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "cpu/jit/jit.h"
 #include "vm/snap.h"
@@ -94,6 +95,12 @@ static int vm_boot_cpu(struct vm *vm, unsigned id, struct err *e)
 	return rc;
 }
 
+void vm_tsc_moment(struct vm *vm, u64 host_tsc)
+{
+	if (vm->engine->class->tsc_moment)
+		vm->engine->class->tsc_moment(vm->engine, host_tsc);
+}
+
 /* Images into memory and every vCPU to its start. vCPUs do not run. */
 static int vm_boot(struct vm *vm, struct err *e)
 {
@@ -101,8 +108,10 @@ static int vm_boot(struct vm *vm, struct err *e)
 
 	if (!vm->config.boot.kernel)
 		return err_set(e, -ENOENT, "no kernel to boot");
+	vm_tsc_moment(vm, clock_tsc());
 	for (unsigned i = 0; !rc && i < vm->config.cpus; i++)
 		rc = vm_boot_cpu(vm, i, e);
+	vm_tsc_moment(vm, 0);
 	return rc;
 }
 

@@ -112,6 +112,9 @@ void vm_request(struct vm *vm, u32 want);
 void vm_do_wanted(struct vm *vm); /* between instructions, if it can be now */
 void vm_do_reset(struct vm *vm);
 
+/* The engine's tsc_moment(), if it has one. vCPUs do not run. */
+void vm_tsc_moment(struct vm *vm, u64 host_tsc);
+
 /* Backends on their way to the devices that take them over (vm_devices.c);
  * whoever takes one leaves NULL. */
 struct vm_parts {

@@ -426,7 +426,6 @@ static int load_vm(struct vm *vm, const struct record *r, struct err *e)
 	return rc;
 }
 
-/* Counters go on together, though they are set one after the other. */
 static int load_cpu(struct vm *vm, const struct record *r, struct err *e)
 {
 	struct cpu_state *s;
@@ -441,7 +440,8 @@ static int load_cpu(struct vm *vm, const struct record *r, struct err *e)
 	v = vm->cpus[r->instance].vcpu;
 	rc = record_load(r, &cpu_state_desc, s, e);
 	if (!rc) {
-		s->tsc += clock_tsc() - vm->load_tsc;
+		if (!v->class->tsc_moment)
+			s->tsc += clock_tsc() - vm->load_tsc;
 		s->tsc += mul_div(vm->load_age, clock_tsc_hz(), 1000000000);
 		rc = v->class->vcpu_set(v, s, e);
 	}
@@ -475,8 +475,11 @@ int vm_state_load(struct vm *vm, const void *bytes, u64 len, struct err *e)
 		return rc;
 	/* Devices last: what they find to be due interrupts the new vCPUs. */
 	rc = for_records(bytes, len, load_vm, vm, e);
+	/* Counters go on together, though they are set one after the other. */
 	vm->load_tsc = clock_tsc();
+	vm_tsc_moment(vm, vm->load_tsc);
 	if (!rc)
 		rc = for_records(bytes, len, load_cpu, vm, e);
+	vm_tsc_moment(vm, 0);
 	return rc ? rc : for_records(bytes, len, load_device, vm, e);
 }

@@ -434,10 +434,57 @@ static void tables_cover(void **state)
 	still_free(p);
 }
 
+static void set_counter(struct vcpu *v, u64 tsc)
+{
+	struct cpu_state s;
+	struct err e = {0};
+
+	cpu_state_reset(&s, v->id);
+	s.tsc = tsc;
+	if (v->class->vcpu_set(v, &s, &e))
+		fail_msg("%s", e.text);
+}
+
+static u64 counter(struct vcpu *v)
+{
+	struct cpu_state s;
+	struct err e = {0};
+
+	if (v->class->vcpu_get(v, &s, &e))
+		fail_msg("%s", e.text);
+	return s.tsc;
+}
+
+/* However long it takes from one vCPU to the next. */
+static void counters_agree(void **state)
+{
+	struct play *p = still();
+	u64 tsc = BIT64(40), before, first, second;
+
+	(void)state;
+	vm_free(p->vm);
+	p->config.cpus = 2;
+	play_vm(p, NULL);
+	vm_tsc_moment(p->vm, clock_tsc());
+	set_counter(p->vm->cpus[0].vcpu, tsc);
+	usleep(30000);
+	set_counter(p->vm->cpus[1].vcpu, tsc);
+	vm_tsc_moment(p->vm, 0);
+	before = clock_tsc();
+	first = counter(p->vm->cpus[0].vcpu);
+	second = counter(p->vm->cpus[1].vcpu);
+	assert_in_range(second - first, 0, clock_tsc() - before);
+	vm_free(p->vm);
+	p->config.cpus = 1;
+	play_vm(p, NULL);
+	still_free(p);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tables_cover),
+		cmocka_unit_test(counters_agree),
 		cmocka_unit_test(damaged),
 		cmocka_unit_test(other_machines),
 		cmocka_unit_test(features_by_name),

@@ -105,14 +105,20 @@ static u64 pv_clock_at_base(const struct soft_engine *g)
 	return g->clock_shift + pv_apply_scale((u64)ticks, mul, shift);
 }
 
-static u64 pv_clock_now(const struct soft_engine *g)
+/* At a moment of the host's TSC not before g->tsc_base. */
+static u64 pv_clock_at(const struct soft_engine *g, u64 host_tsc)
 {
 	u32 mul;
 	s8 shift;
 
 	pv_scale(g->tsc_hz, &mul, &shift);
 	return pv_clock_at_base(g) +
-	       pv_apply_scale(clock_tsc() - g->tsc_base, mul, shift);
+	       pv_apply_scale(host_tsc - g->tsc_base, mul, shift);
+}
+
+static u64 pv_clock_now(const struct soft_engine *g)
+{
+	return pv_clock_at(g, clock_tsc());
 }
 
 u64 pv_clock_get(const struct soft_engine *g)
@@ -254,7 +260,7 @@ void pv_continue_clock(struct soft_vcpu *v, u64 tsc)
 					    t.tsc_to_system_mul, t.tsc_shift);
 	g->tsc_offset = v->tsc_offset;
 	g->clock_shift = 0;
-	g->clock_shift = ns - pv_clock_now(g);
+	g->clock_shift = ns - pv_clock_at(g, tsc - v->tsc_offset);
 }
 
 void pv_loaded(struct soft_vcpu *v)

@@ -341,9 +341,10 @@ static int soft_vcpu_init(struct soft_vcpu *v, struct err *e)
 	if (rc)
 		return rc;
 	cpu_state_reset(&s, v->vcpu.id);
-	s.tsc = clock_tsc() + g->tsc_offset;
 	lapic_get_regs(v->vcpu.lapic, &s.lapic);
+	g->tsc_moment = g->tsc_base;
 	soft_load_state(v, &s);
+	g->tsc_moment = 0;
 	return 0;
 }
 
@@ -496,6 +497,11 @@ static int soft_clock_get(struct engine *eg, u64 *ns)
 	return 0;
 }
 
+static void soft_tsc_moment(struct engine *eg, u64 host_tsc)
+{
+	soft_of(eg)->tsc_moment = host_tsc;
+}
+
 const struct engine_class soft_engine = {
 	.name = "soft",
 	.probe = soft_probe_host,
@@ -515,4 +521,5 @@ const struct engine_class soft_engine = {
 	.vcpu_left = soft_vcpu_left,
 	.nmi = soft_vcpu_nmi,
 	.clock_get = soft_clock_get,
+	.tsc_moment = soft_tsc_moment,
 };

@@ -76,10 +76,11 @@ struct soft_engine {
 	struct engine engine;
 	struct cpuid_model cpuid; /* immutable */
 	u64 tsc_hz;               /* immutable */
-	u64 tsc_base;       /* host TSC when the engine was made; immutable */
-	u64 tsc_offset;     /* of the boot processor; its thread */
-	u64 clock_shift;    /* of the paravirtual clock, ns; the same thread */
-	unsigned phys_bits; /* immutable */
+	u64 tsc_base;    /* host TSC when the engine was made; immutable */
+	u64 tsc_offset;  /* of the boot processor; its thread */
+	u64 tsc_moment;  /* of states to be loaded; 0: now; before vCPUs run */
+	u64 clock_shift; /* of the paravirtual clock, ns; the same thread */
+	unsigned phys_bits;                /* immutable */
 	pthread_mutex_t lock;              /* cpus[]; lock order: alone */
 	struct soft_vcpu *cpus[SOFT_CPUS]; /* by id; atomic pointers */
 	struct code_world *code;

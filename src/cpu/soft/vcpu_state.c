@@ -128,23 +128,11 @@ static void state_load_event(struct soft_vcpu *v, const struct cpu_state *s)
 		v->mp_state = MP_RUNNABLE;
 }
 
-/*
- * Counters that differ only by what the guest adjusted keep on doing so,
- * though the states of the vCPUs are set one after the other.
- */
 static void state_load_tsc(struct soft_vcpu *v, const struct cpu_state *s)
 {
-	const struct soft_engine *g = soft_engine_of(v);
-	const struct soft_vcpu *boot = g->cpus[0];
-	u64 near = g->tsc_hz / 100, common, apart;
+	u64 moment = soft_engine_of(v)->tsc_moment;
 
-	v->tsc_offset = s->tsc - clock_tsc();
-	if (!v->vcpu.id || !boot)
-		return;
-	common = boot->tsc_offset - boot->msr.tsc_adjust + s->tsc_adjust;
-	apart = v->tsc_offset - common;
-	if (apart < near || -apart < near)
-		v->tsc_offset = common;
+	v->tsc_offset = s->tsc - (moment ? moment : clock_tsc());
 }
 
 void soft_load_state(struct soft_vcpu *v, const struct cpu_state *s)
