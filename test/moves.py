@@ -194,8 +194,9 @@ def ready(place):
     end = time.monotonic() + 10
     while time.monotonic() < end:
         if place.startswith("unix:"):
-            if os.path.exists(place[5:]):
-                return
+            with open("/proc/net/unix") as f:
+                if re.search(r" 00010000 .* %s$" % place[5:], f.read(), re.M):
+                    return
         else:
             port = int(place.split(":")[-1])
             with open("/proc/net/tcp") as f:
