@@ -21,7 +21,7 @@ ok() { # NAME CONDITION...: a test(1) expression
 	fi
 }
 
-for name in boot code32 exceptions interrupts paging smc syscalls; do
+for name in boot code32 exceptions interrupts modes paging smc syscalls; do
 	timeout 120 "$sublet" run --kernel "$guests/$name" --memory 64M \
 		--console none --debug-console 0xe9 --debug-exit 0xf4 \
 		--lockstep 1G >"$tmp/out" 2>"$tmp/err" </dev/null

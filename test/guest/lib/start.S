@@ -46,6 +46,7 @@ start32:
 	ljmp	$8, $start64
 
 /* Switches on PAE, NX, long mode, paging; SSE. */
+	.globl	long_mode
 long_mode:
 	mov	$0x620, %eax			/* PAE OSFXSR OSXMMEXCPT */
 	mov	%eax, %cr4
