@@ -27,12 +27,9 @@ ALL_CFLAGS = -std=gnu17 $(CFLAGS) $(WARN) $(HARDEN) -pthread -MMD -MP \
 	-Isrc -I$(B)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null) \
 	-DSUBLET_VERSION='"$(VERSION)"'
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -pthread
-# libslirp is loaded when a guest first uses its network.
-LIBS = $(shell pkg-config --libs $(filter-out slirp,$(PKGS)) 2>/dev/null) \
-	-llzma -lzstd -lz -llz4 $(JANSSON)
-# Linked in: it is small, and the dynamic linker would take longer than it
-# saves.
-JANSSON := -Wl,-Bstatic -ljansson -Wl,-Bdynamic
+# Linked in, as each would take the dynamic linker longer and more memory than
+# it saves. libslirp is loaded when a guest first uses its network.
+LIBS := -Wl,-Bstatic -luring -llzma -lzstd -lz -llz4 -ljansson -Wl,-Bdynamic
 VERSION := 0.1
 
 DIFF := $(filter-out %_test.c,$(wildcard src/cpu/soft/diff_*.c))
