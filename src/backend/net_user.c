@@ -20,6 +20,7 @@
 #include "backend/slirp_lib.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #define USER_FRAMES 1024 /* waiting for the guest */
 #define USER_READY  64   /* events taken at once */
@@ -380,6 +381,7 @@ static int user_make(struct net_user *u, struct err *e)
 	u->slirp = u->lib->new (&c, &user_callbacks, u);
 	if (!u->slirp)
 		return err_set(e, -EIO, "cannot make a user-mode network");
+	text_drop(); /* loading touched most of it */
 	return user_forwards(u, e);
 }
 
