@@ -148,6 +148,55 @@ rm -r "$t/moved/d1"
 refuse "a chain without its first" "d1" $s restore "$t/moved/d3"
 rm -r "$t/moved"
 
+# ---- memory that comes when it is used ----
+
+# Makes file $1 a socket at which a handler of memory listens.
+handler() { # SOCKET MEMORY [FAULTS]
+	test/uffd-handler.py "$@" >"$1.log" 2>&1 &
+	i=0
+	while [ ! -S "$1" ] && [ $i -lt 300 ]; do
+		i=$((i + 1))
+		sleep 0.1
+	done
+}
+goes_on() { # NAME RESTORE-ARGUMENTS...: and it can be saved again
+	what=$1
+	shift
+	rm -rf "$t/logm" "$t/again"
+	$s restore "$@" --detach --name m --console "file=$t/logm" >/dev/null
+	await 'tick' "$t/logm"
+	check "$what goes on" -n "$(grep tick "$t/logm")"
+	$s snapshot m "$t/again" >/dev/null && $s snapshot check "$t/again" \
+		>"$t/out" 2>&1
+	check "$what is saved again" -n "$(grep 'are good' "$t/out")"
+	$s kill m >/dev/null
+}
+$s snapshot $now "$t/packed" --compress zstd >"$t/out" 2>&1
+$s snapshot $now "$t/p1" --track >/dev/null
+$s snapshot $now "$t/p2" --diff --compress zstd >/dev/null
+check "packed memory is smaller" "$(du -k "$t/packed/memory.zst" | cut -f1)" \
+	-lt $(($(du -k "$t/s1/memory" | cut -f1) / 2))
+goes_on "packed memory" "$t/packed"
+goes_on "a packed difference" "$t/p2"
+goes_on "memory of its own" "$t/s1" --memory-backend copy
+if [ "$(id -u)" = 0 ] || [ "$(cat /proc/sys/vm/unprivileged_userfaultfd)" = 1 ]
+then
+	handler "$t/uffd" "$t/s1/memory"
+	goes_on "memory of a handler" "$t/s1" --memory-backend "uffd:$t/uffd"
+	wait $!
+	handler "$t/uffd2" "$t/s1/memory" 200
+	timeout 60 $s restore "$t/s1" --console "file=$t/logu" --name dies \
+		--memory-backend "uffd:$t/uffd2" 2>"$t/err" </dev/null
+	check "a handler that dies" "$(cat "$t/err")" = "sublet: dies stopped: \
+the memory handler at $t/uffd2 ended before all memory was here"
+else
+	echo "skip memory of a handler: no userfaultfd"
+fi
+refuse "no handler" "no memory handler listens" \
+	$s restore "$t/s1" --memory-backend "uffd:$t/nobody"
+refuse "another backend" "is none of file, copy, uffd:SOCKET" \
+	$s restore "$t/s1" --memory-backend uffd
+
 # ---- snapshots that older versions made load for ever ----
 
 # Each ends with status 67 once it goes on; its CPU may be another than here.
@@ -182,16 +231,19 @@ refuse "a clone of nobody" "nobody" $s clone nobody
 refuse "a folder that is there" "is there already" $s snapshot $now "$t/s1"
 refuse "no snapshot" "no snapshot" $s restore "$t/rt"
 refuse "no folder" "No such file" $s restore "$t/nothing"
-for f in manifest.json state memory memory.sums disk0 disk0.map; do
-	cp -r --sparse=always "$t/s1" "$t/bad"
-	rm "$t/bad/$f"
-	refuse "without $f" "$t/bad" $s snapshot check "$t/bad"
-	cp "$t/s1/$f" "$t/bad/$f"
-	truncate -s -1 "$t/bad/$f"
-	refuse "truncated $f" "$t/bad" $s snapshot check "$t/bad"
-	cp --sparse=always "$t/s1/$f" "$t/bad/$f"
-	# a bit in the middle of what is not a hole
-	python3 - "$t/bad/$f" <<'END'
+damage() { # SNAPSHOT FILES...
+	from=$1
+	shift
+	for f in "$@"; do
+		cp -r --sparse=always "$from" "$t/bad"
+		rm "$t/bad/$f"
+		refuse "without $f" "$t/bad" $s snapshot check "$t/bad"
+		cp "$from/$f" "$t/bad/$f"
+		truncate -s -1 "$t/bad/$f"
+		refuse "truncated $f" "$t/bad" $s snapshot check "$t/bad"
+		cp --sparse=always "$from/$f" "$t/bad/$f"
+		# a bit in the middle of what is not a hole
+		python3 - "$t/bad/$f" <<'END'
 import os, sys
 fd = os.open(sys.argv[1], os.O_RDWR)
 size = os.fstat(fd).st_size
@@ -199,11 +251,14 @@ at = os.lseek(fd, size // 3, os.SEEK_DATA) + 5
 byte = os.pread(fd, 1, at)
 os.pwrite(fd, bytes([byte[0] ^ 4]), at)
 END
-	refuse "damaged $f" "$t/bad" $s snapshot check "$t/bad"
-	rm -r "$t/bad"
-done
+		refuse "damaged $f" "$t/bad" $s snapshot check "$t/bad"
+		rm -r "$t/bad"
+	done
+}
+damage "$t/s1" manifest.json state memory memory.sums disk0 disk0.map
+damage "$t/packed" memory.zst memory.index
 cp -r --sparse=always "$t/s1" "$t/bad"
-sed -i 's/"format": 1/"format": 2/' "$t/bad/manifest.json"
+sed -i 's/"format": 1/"format": 3/' "$t/bad/manifest.json"
 refuse "a newer version" "newer version" $s restore "$t/bad"
 rm -r "$t/bad"
 printf x | dd of="$t/disk" conv=notrunc 2>/dev/null
@@ -214,6 +269,8 @@ refuse "a disk that was changed" "was changed since" $s restore "$t/s1"
 mkdir "$t/small"
 if mount -t tmpfs -o size=8M tmpfs "$t/small" 2>/dev/null; then
 	refuse "a full disk" "No space left" $s snapshot $now "$t/small/x"
+	refuse "a full disk while packing" "No space left" \
+		$s snapshot $now "$t/small/x" --compress zstd
 	check "nothing is left of it" -z "$(ls "$t/small")"
 fi
 $s snapshot $now "$t/killed" >/dev/null 2>&1 &

@@ -50,12 +50,13 @@ static void snapshot_free(void *arg)
 
 static void ep_snapshot_create(struct api_call *c)
 {
-	const char *dir, *type = "Full";
+	const char *dir, *type = "Full", *pack = "none";
 	int track = 0;
 	struct snapshot_job *s;
 
-	if (api_args(c, "{s:s, s?s, s?b}", "snapshot_path", &dir,
-		     "snapshot_type", &type, "track_dirty_pages", &track))
+	if (api_args(c, "{s:s, s?s, s?b, s?s}", "snapshot_path", &dir,
+		     "snapshot_type", &type, "track_dirty_pages", &track,
+		     "compression", &pack))
 		return;
 	if (*dir != '/') {
 		api_fail(c, "The snapshot_path is not absolute.");
@@ -66,11 +67,17 @@ static void ep_snapshot_create(struct api_call *c)
 			 type);
 		return;
 	}
+	if (strcmp(pack, "none") && strcmp(pack, "zstd")) {
+		api_fail(c, "The compression is none or zstd, not %.40s.",
+			 pack);
+		return;
+	}
 	s = calloc(1, sizeof(*s));
 	if (s)
 		s->dir = strdup(dir);
 	if (s)
-		s->o = (struct snap_options){track, !strcmp(type, "Diff")};
+		s->o = (struct snap_options){track, !strcmp(type, "Diff"),
+					     !strcmp(pack, "zstd")};
 	if (s && s->dir) {
 		api_job_start(c, "snapshot", snapshot_run, s, snapshot_free);
 		return;

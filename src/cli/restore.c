@@ -12,8 +12,9 @@
 #include "vm/snap.h"
 
 struct restore {
-	const char *dir, *engine, *name, *console;
+	const char *dir, *engine, *name, *console, *memory;
 	bool detach, paused, verify, no_forwards, verbose;
+	struct snap_backend backend;
 	struct snap snap;
 	struct run_options o;
 	struct session s;
@@ -37,6 +38,28 @@ static int restore_console(struct restore *r, struct err *e)
 			"--console: '%s' is none of tty, file=FILE, none", c);
 	r->o.console = RUN_CONSOLE_FILE;
 	r->o.console_file = c + 5;
+	return 0;
+}
+
+static int restore_memory(struct restore *r, struct err *e)
+{
+	const char *m = r->memory;
+
+	if (!m || !strcmp(m, "file"))
+		r->backend.kind = SNAP_MEMORY_FILE;
+	else if (!strcmp(m, "copy"))
+		r->backend.kind = SNAP_MEMORY_COPY;
+	else if (strncmp(m, "uffd:", 5) || !m[5])
+		return err_set(e, -EINVAL,
+			       "--memory-backend: '%s' is none of file, copy, "
+			       "uffd:SOCKET",
+			       m);
+	else
+		r->backend = (struct snap_backend){SNAP_MEMORY_UFFD, m + 5};
+	if (r->verify && r->backend.socket)
+		return err_set(e, -EINVAL,
+			       "--verify reads the snapshot's memory, which "
+			       "--memory-backend uffd does not");
 	return 0;
 }
 
@@ -81,7 +104,8 @@ static int restore_go(struct restore *r)
 	struct err e = {{0}};
 	int rc;
 
-	if (snap_open(&r->snap, r->dir, &e))
+	if (restore_memory(r, &e) ||
+	    snap_open_for(&r->snap, r->dir, &r->backend, &e))
 		return ctl_fail(&e);
 	rc = r->verify ? snap_verify(&r->snap, &e) : 0;
 	if (!rc)
@@ -104,6 +128,7 @@ static int restore_run(int argc, char **argv)
 		{"--engine", NULL, &r.engine},
 		{"--name", NULL, &r.name},
 		{"--console", NULL, &r.console},
+		{"--memory-backend", NULL, &r.memory},
 		{"--detach", &r.detach, NULL},
 		{"--paused", &r.paused, NULL},
 		{"--verify", &r.verify, NULL},
@@ -145,6 +170,13 @@ const struct cli_verb cli_restore = {
 		"  --console tty|file=FILE|none\n"
 		"                          where the guest's console goes "
 		"(tty)\n"
+		"  --memory-backend file|copy|uffd:SOCKET\n"
+		"                          whence memory comes: mapped from "
+		"the files (file); copied\n"
+		"                          from them when it is used, into "
+		"memory of its own; or\n"
+		"                          put there by the process that "
+		"listens at SOCKET\n"
 		"  --detach                run in the background; print the "
 		"name\n"
 		"  --paused                do not run yet; see sublet resume\n"

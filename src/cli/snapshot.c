@@ -28,7 +28,8 @@ static char *snapshot_absolute(const char *dir)
 	return path;
 }
 
-static int snapshot_make(const char *vm, const char *dir, bool track, bool diff)
+static int snapshot_make(const char *vm, const char *dir,
+			 const struct snap_options *o)
 {
 	char *path = snapshot_absolute(dir);
 	json_t *reply = NULL;
@@ -39,9 +40,10 @@ static int snapshot_make(const char *vm, const char *dir, bool track, bool diff)
 	if (!path)
 		return CLI_EXIT_FAILED;
 	rc = ctl_ask(vm, "PUT", "/snapshot/create",
-		     json_pack("{s:s, s:s, s:b}", "snapshot_path", path,
-			       "snapshot_type", diff ? "Diff" : "Full",
-			       "track_dirty_pages", (int)track),
+		     json_pack("{s:s, s:s, s:b, s:s}", "snapshot_path", path,
+			       "snapshot_type", o->diff ? "Diff" : "Full",
+			       "track_dirty_pages", (int)o->track,
+			       "compression", o->pack ? "zstd" : "none"),
 		     &reply);
 	if (!rc) {
 		json_unpack(reply, "{s:f, s:I}", "pause_ms", &pause,
@@ -166,11 +168,14 @@ static int snapshot_check(const char *dir)
 
 static int snapshot_run(int argc, char **argv)
 {
-	bool all = false, track = false, diff = false;
+	struct snap_options o = {0};
+	const char *compress = "none";
+	bool all = false;
 	const struct ctl_option options[] = {
 		{"--all", &all, NULL},
-		{"--track", &track, NULL},
-		{"--diff", &diff, NULL},
+		{"--track", &o.track, NULL},
+		{"--diff", &o.diff, NULL},
+		{"--compress", NULL, &compress},
 		{0},
 	};
 	const char **w = calloc((size_t)argc, sizeof(*w));
@@ -180,12 +185,20 @@ static int snapshot_run(int argc, char **argv)
 		return CLI_EXIT_FAILED;
 	rc = ctl_parse(argc, argv, options, w, &n, 2, 2,
 		       "a machine's name, and a folder for the snapshot");
+	o.pack = !strcmp(compress, "zstd");
+	if (!rc && !o.pack && strcmp(compress, "none")) {
+		fprintf(stderr,
+			"sublet: snapshot: --compress: '%s' is neither zstd "
+			"nor none\n",
+			compress);
+		rc = CLI_EXIT_USAGE;
+	}
 	if (!rc && !strcmp(w[0], "show"))
 		rc = snapshot_show(w[1], all);
 	else if (!rc && !strcmp(w[0], "check"))
 		rc = snapshot_check(w[1]);
 	else if (!rc)
-		rc = snapshot_make(w[0], w[1], track, diff);
+		rc = snapshot_make(w[0], w[1], &o);
 	free(w);
 	return rc;
 }
@@ -193,7 +206,8 @@ static int snapshot_run(int argc, char **argv)
 const struct cli_verb cli_snapshot = {
 	.name = "snapshot",
 	.summary = "save a running machine to a folder",
-	.help = "usage: sublet snapshot NAME DIR [--track | --diff]\n"
+	.help = "usage: sublet snapshot NAME DIR [--track | --diff] "
+		"[--compress zstd]\n"
 		"       sublet snapshot show DIR [--all]\n"
 		"       sublet snapshot check DIR\n"
 		"\n"
@@ -209,6 +223,8 @@ const struct cli_verb cli_snapshot = {
 		"with --track or\n"
 		"           --diff, whose folder is needed to restore this "
 		"one\n"
+		"  --compress zstd  memory takes less room and is unpacked "
+		"when it is used\n"
 		"\n"
 		"show prints what is in a snapshot (--all: every register), "
 		"check reads all of\nit and says whether it is good and "

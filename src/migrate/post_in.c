@@ -15,11 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "mem/uffd.h"
 #include "migrate/missing.h"
 #include "migrate/target_priv.h"
 #include "vm/vm_priv.h"
@@ -46,27 +45,9 @@ struct post_in {
 
 /* ---- userfaultfd ---- */
 
-static int uffd_open(struct err *e)
-{
-	struct uffdio_api api = {.api = UFFD_API};
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		return err_errno(e, -errno,
-				 "userfaultfd (as root, or with "
-				 "vm.unprivileged_userfaultfd=1)");
-	if (!ioctl(fd, UFFDIO_API, &api) &&
-	    api.features & UFFD_FEATURE_MISSING_SHMEM)
-		return fd;
-	close(fd);
-	return err_set(e, -ENOTSUP,
-		       "this kernel's userfaultfd does not know "
-		       "shared memory");
-}
-
 int post_possible(struct err *e)
 {
-	int fd = uffd_open(e);
+	int fd = uffd_open(UFFD_FEATURE_MISSING_SHMEM, e);
 
 	if (fd < 0)
 		return fd;
@@ -74,37 +55,9 @@ int post_possible(struct err *e)
 	return 0;
 }
 
-static u64 post_host(const struct post_in *p, u64 page)
+static u8 *post_host(const struct post_in *p, u64 page)
 {
-	return (u64)(uintptr_t)p->mem->base + (page << PAGE_SHIFT);
-}
-
-static void uffd_wake(struct post_in *p, u64 page)
-{
-	struct uffdio_range r = {post_host(p, page), PAGE_SIZE};
-
-	ioctl(p->uffd, UFFDIO_WAKE, &r);
-}
-
-/* A page's bytes, or zeros; whoever waits for it goes on. */
-static int uffd_put(struct post_in *p, u64 page, const void *data)
-{
-	struct uffdio_copy copy = {.dst = post_host(p, page),
-				   .src = (u64)(uintptr_t)data,
-				   .len = PAGE_SIZE};
-	struct uffdio_zeropage zero = {
-		.range = {post_host(p, page), PAGE_SIZE}};
-	int rc;
-
-	do
-		rc = data ? ioctl(p->uffd, UFFDIO_COPY, &copy)
-			  : ioctl(p->uffd, UFFDIO_ZEROPAGE, &zero);
-	while (rc && errno == EAGAIN);
-	if (rc && errno != EEXIST)
-		return -errno;
-	if (rc)
-		uffd_wake(p, page);
-	return 0;
+	return p->mem->base + (page << PAGE_SHIFT);
 }
 
 /* ---- asking ---- */
@@ -139,7 +92,8 @@ static void post_fault(struct post_in *p, u64 address)
 	if (ask)
 		post_ask(p, page);
 	else if (!missing)
-		uffd_put(p, page, NULL); /* nobody ever wrote it */
+		uffd_put(p->uffd, post_host(p, page), NULL,
+			 PAGE_SIZE); /* nobody ever wrote it */
 }
 
 static void *post_faults(void *arg)
@@ -180,7 +134,7 @@ static int post_page(struct post_in *p, gpa_t gpa, const u8 *data,
 	page = mem_page(p->mem, at);
 	if (!post_bit(p->missing, page)) /* only we clear them */
 		return 0;
-	rc = uffd_put(p, page, data);
+	rc = uffd_put(p->uffd, post_host(p, page), data, PAGE_SIZE);
 	if (rc)
 		return err_errno(e, rc, "cannot put in a page");
 	pthread_mutex_lock(&p->lock);
@@ -206,10 +160,8 @@ static int post_batch(struct post_in *p, struct inlet *n, struct err *e)
 
 static void post_unregister(struct post_in *p)
 {
-	struct uffdio_range all = {post_host(p, 0), p->mem->size};
-
 	if (p->registered)
-		ioctl(p->uffd, UFFDIO_UNREGISTER, &all);
+		uffd_unregister(p->uffd, p->mem->base, p->mem->size);
 	p->registered = false;
 }
 
@@ -401,7 +353,7 @@ static struct post_in *post_new(struct mig_incoming *in, struct err *e)
 		return NULL;
 	p->in = in;
 	p->mem = &in->vm->mem;
-	p->uffd = uffd_open(e);
+	p->uffd = uffd_open(UFFD_FEATURE_MISSING_SHMEM, e);
 	p->stop = eventfd(0, EFD_CLOEXEC);
 	p->missing = calloc(words, 8);
 	p->asked = calloc(words, 8);
@@ -432,16 +384,14 @@ static int post_punch(struct post_in *p, struct err *e)
 
 static int post_start(struct post_in *p, struct err *e)
 {
-	struct uffdio_register r = {
-		.range = {post_host(p, 0), p->mem->size},
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
 	int rc = post_punch(p, e);
 
 	if (rc)
 		return rc;
-	if (ioctl(p->uffd, UFFDIO_REGISTER, &r))
-		return err_errno(e, -errno, "userfaultfd");
+	rc = uffd_register(p->uffd, p->mem->base, p->mem->size,
+			   UFFDIO_REGISTER_MODE_MISSING, e);
+	if (rc)
+		return rc;
 	p->registered = true;
 	mem_absent_begin(p->mem);
 	/* Its reader waits as long as the VM lives. */

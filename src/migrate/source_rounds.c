@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "migrate/source_priv.h"
+#include "vm/pager.h"
 #include "vm/vm_priv.h"
 #include "vm/vm_state.h"
 
@@ -161,7 +162,9 @@ int source_copy(struct source *s, bool *post, struct err *e)
 	s->track = vm_track_new(s->host->vm, e);
 	if (!s->track)
 		return -ENOMEM;
-	rc = mig_ram_all(&s->ram, e);
+	rc = pager_finish(s->host->vm->pager, e);
+	if (!rc)
+		rc = mig_ram_all(&s->ram, e);
 	if (rc)
 		return rc;
 	*post = s->o->post == MIG_POST_ALWAYS;

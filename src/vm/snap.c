@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Opening, loading and verifying a snapshot. */
+/* Opening and loading a snapshot. */
 #define _GNU_SOURCE
 #include "vm/snap.h"
 
@@ -14,9 +14,9 @@
 #include "backend/disk.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
-#include "base/file.h"
 #include "vm/snap_file.h"
-#include "vm/snap_ram.h"
+#include "vm/snap_mem.h"
+#include "vm/snap_priv.h"
 #include "vm/vm_json.h"
 #include "vm/vm_priv.h"
 
@@ -29,8 +29,7 @@ static int snap_bad(struct snap *s, const char *what, struct err *e)
 	return err_set(e, -EINVAL, "%s: the manifest %s", s->dir, what);
 }
 
-/* The sentence gets the folder's name before it. */
-static int snap_in(struct snap *s, int rc, struct err *e)
+int snap_in(struct snap *s, int rc, struct err *e)
 {
 	struct err was;
 
@@ -61,15 +60,15 @@ static int snap_manifest(struct snap *s, struct err *e)
 		return err_set(e, -EINVAL, "manifest.json, line %d: %s",
 			       why.line, why.text);
 	json_unpack(s->manifest, "{s:i}", "format", &format);
-	if (format > SNAP_FORMAT)
+	if (format > SNAP_FORMAT_PACKED)
 		return err_set(e, -ENOTSUP,
 			       "a snapshot of a newer version of Sublet "
 			       "(format %d; this one knows %d)",
-			       format, SNAP_FORMAT);
+			       format, SNAP_FORMAT_PACKED);
 	if (!snap_sealed(s->manifest))
 		return err_set(e, -EBADMSG,
 			       "manifest.json is damaged (checksum)");
-	return format == SNAP_FORMAT
+	return format == SNAP_FORMAT || format == SNAP_FORMAT_PACKED
 		       ? 0
 		       : err_set(e, -EINVAL, "format %d is unknown", format);
 }
@@ -77,7 +76,7 @@ static int snap_manifest(struct snap *s, struct err *e)
 /* ---- the parts ---- */
 
 static int snap_open_depth(struct snap *s, const char *dir, unsigned depth,
-			   struct err *e);
+			   const struct snap_backend *b, struct err *e);
 
 static int snap_state(struct snap *s, struct err *e)
 {
@@ -134,7 +133,7 @@ static int snap_parent(struct snap *s, struct err *e)
 	if (!s->parent || asprintf(&beside, "%s/..%s", s->dir, name) < 0)
 		return err_set(e, -ENOMEM, "no memory for a snapshot");
 	rc = snap_open_depth(s->parent, access(path, F_OK) ? beside : path,
-			     s->depth + 1, e);
+			     s->depth + 1, &s->backend, e);
 	free(beside);
 	if (rc)
 		return rc;
@@ -149,15 +148,18 @@ static int snap_parent(struct snap *s, struct err *e)
 static int snap_memory(struct snap *s, struct err *e)
 {
 	json_int_t bytes;
+	int rc;
 
 	if (json_unpack(s->manifest, "{s:{s:I}}", "memory", "bytes", &bytes))
 		return snap_bad(s, "lacks the memory", e);
 	if ((u64)bytes != s->info.memory)
 		return snap_bad(s, "and the state disagree about memory", e);
-	s->memory = snap_open_file(s->dirfd, "memory", s->info.memory, e);
-	if (s->memory < 0)
-		return s->memory;
-	return json_object_get(s->manifest, "parent") ? snap_parent(s, e) : 0;
+	if (s->backend.kind == SNAP_MEMORY_UFFD)
+		return 0;
+	rc = snap_mem_open(s, e);
+	if (!rc && json_object_get(s->manifest, "parent"))
+		rc = snap_parent(s, e);
+	return rc;
 }
 
 /* What the guest's disk was must still be what it was. */
@@ -238,10 +240,10 @@ static int snap_config(struct snap *s, struct err *e)
 	s->config.cpus = s->info.cpus;
 	s->config.cpuid = &s->info.cpuid;
 	s->config.incoming = true;
-	s->config.ram_file = true;
-	s->config.ram_fd = s->memory;
-	for (const struct snap *p = s->parent; p; p = p->parent)
-		s->config.ram_fd = p->memory; /* the oldest has all pages */
+	s->config.ram_file =
+		s->backend.kind == SNAP_MEMORY_FILE && !snap_mem_is_packed(s);
+	if (s->config.ram_file)
+		s->config.ram_fd = snap_mem_file(s);
 	return vm_config_check(&s->config, e);
 }
 
@@ -274,11 +276,12 @@ static int snap_open_all(struct snap *s, struct err *e)
 
 /* In a chain only the newest's disks matter. */
 static int snap_open_depth(struct snap *s, const char *dir, unsigned depth,
-			   struct err *e)
+			   const struct snap_backend *b, struct err *e)
 {
 	int rc;
 
-	*s = (struct snap){.dirfd = -1, .memory = -1, .depth = depth};
+	*s = (struct snap){
+		.dirfd = -1, .memory = -1, .depth = depth, .backend = *b};
 	s->dir = strdup(dir);
 	if (!s->dir)
 		return err_set(e, -ENOMEM, "no memory for a name");
@@ -293,17 +296,17 @@ static int snap_open_depth(struct snap *s, const char *dir, unsigned depth,
 	return rc;
 }
 
-int snap_open(struct snap *s, const char *dir, struct err *e)
+int snap_open_for(struct snap *s, const char *dir, const struct snap_backend *b,
+		  struct err *e)
 {
-	return snap_open_depth(s, dir, 0, e);
+	return snap_open_depth(s, dir, 0, b, e);
 }
 
-static u64 snap_map_word(const struct snap *s, u64 n)
+int snap_open(struct snap *s, const char *dir, struct err *e)
 {
-	u64 word;
+	const struct snap_backend file = {.kind = SNAP_MEMORY_FILE};
 
-	memcpy(&word, s->map + 8 * n, 8);
-	return word;
+	return snap_open_for(s, dir, &file, e);
 }
 
 static void snap_close_fd(int *fd)
@@ -320,7 +323,7 @@ void snap_close(struct snap *s)
 			snap_close_fd(&s->config.disks[i].layer_data);
 			snap_close_fd(&s->config.disks[i].layer_map);
 		}
-	snap_close_fd(&s->memory);
+	snap_mem_close(s);
 	snap_close_fd(&s->dirfd);
 	json_decref(s->manifest);
 	if (s->parent) {
@@ -333,27 +336,6 @@ void snap_close(struct snap *s)
 	*s = (struct snap){.dirfd = -1, .memory = -1};
 }
 
-/* The pages of differential snapshots, those of the newest last. */
-static int snap_load_pages(struct snap *s, struct vm *vm, struct err *e)
-{
-	int rc;
-
-	if (!s->parent)
-		return 0;
-	rc = snap_load_pages(s->parent, vm, e);
-	for (u64 p = 0; !rc && p < s->info.memory >> PAGE_SHIFT; p++) {
-		if (p % 64 == 0 && !snap_map_word(s, p / 64)) {
-			p += 63;
-			continue;
-		}
-		if (snap_map_word(s, p / 64) >> (p % 64) & 1 &&
-		    pread(s->memory, vm->mem.base + p * PAGE_SIZE, PAGE_SIZE,
-			  (off_t)(p * PAGE_SIZE)) != (ssize_t)PAGE_SIZE)
-			rc = err_set(e, -EIO, "its memory cannot be read");
-	}
-	return rc;
-}
-
 int snap_load(struct snap *s, struct vm *vm, struct err *e)
 {
 	int rc;
@@ -363,105 +345,11 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 	if (!rc)
 		vm_state_age(vm, &s->info);
 	if (!rc)
-		rc = snap_load_pages(s, vm, e);
+		rc = snap_mem_load(s, vm, e);
 	if (!rc)
 		rc = vm_state_load(vm, s->state, s->state_len, e);
 	if (!rc)
 		vm_new_generation(vm);
 	vm_unquiesce(vm);
-	return snap_in(s, rc, e);
-}
-
-/* ---- verifying ---- */
-
-/* Of a differential snapshot only the pages it has count. */
-static u32 verify_sum(struct snap *s, u64 n, const u8 *buf, u64 len)
-{
-	u32 sum = 0;
-
-	if (!s->map)
-		return crc32c(0, buf, len);
-	for (u64 i = 0; i < len / PAGE_SIZE; i++) {
-		u64 p = n * SNAP_CHUNK_PAGES + i;
-
-		if (snap_map_word(s, p / 64) >> (p % 64) & 1)
-			sum = crc32c(sum, buf + i * PAGE_SIZE, PAGE_SIZE);
-	}
-	return sum;
-}
-
-static int verify_chunk(struct snap *s, u64 n, u8 *buf, u32 want, struct err *e)
-{
-	u64 off = n * SNAP_CHUNK, len = MIN(SNAP_CHUNK, s->info.memory - off);
-
-	if (file_read_at(s->memory, buf, len, off))
-		return err_set(e, -EIO, "its memory cannot be read");
-	if (verify_sum(s, n, buf, len) == want)
-		return 0;
-	return err_set(e, -EBADMSG,
-		       "its memory is damaged between %llu and %llu MiB "
-		       "(checksum)",
-		       off / MIB, (off + len) / MIB);
-}
-
-static int verify_memory(struct snap *s, struct err *e)
-{
-	u64 n = ALIGN_UP(s->info.memory, SNAP_CHUNK) / SNAP_CHUNK, len;
-	u8 *sums, *buf = malloc(SNAP_CHUNK);
-	json_int_t sum = -1;
-	int rc;
-
-	rc = snap_read(s->dirfd, "memory.sums", n * 4, &sums, &len, e);
-	if (!rc && !buf)
-		rc = err_set(e, -ENOMEM, "no memory to verify a snapshot");
-	json_unpack(s->manifest, "{s:{s:I}}", "memory", "crc32c", &sum);
-	if (!rc && (len != n * 4 || crc32c(0, sums, len) != (u32)sum))
-		rc = err_set(e, -EBADMSG,
-			     "its file memory.sums is damaged (checksum)");
-	for (u64 i = 0; !rc && i < n; i++) {
-		u32 want;
-
-		memcpy(&want, sums + 4 * i, 4);
-		rc = verify_chunk(s, i, buf, want, e);
-	}
-	free(sums);
-	free(buf);
-	return rc;
-}
-
-static int verify_disks(struct snap *s, struct err *e)
-{
-	json_t *disks = json_object_get(s->manifest, "disks"), *j;
-	size_t i;
-
-	json_array_foreach(disks, i, j)
-	{
-		const struct vm_disk *d = &s->config.disks[i];
-		json_int_t want = 0;
-		u32 sum = 0;
-		int rc;
-
-		if (!d->layered)
-			continue;
-		json_unpack(j, "{s:I}", "crc32c", &want);
-		rc = disk_layer_sum(d->layer_data, d->layer_map, &sum, e);
-		if (!rc && sum != (u32)want)
-			rc = err_set(e, -EBADMSG,
-				     "its file disk%zu is damaged (checksum)",
-				     i);
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-int snap_verify(struct snap *s, struct err *e)
-{
-	int rc = verify_memory(s, e);
-
-	if (!rc && s->parent)
-		rc = snap_verify(s->parent, e);
-	if (!rc && !s->depth)
-		rc = verify_disks(s, e);
 	return snap_in(s, rc, e);
 }

@@ -5,6 +5,7 @@
  *   manifest.json   configuration, sizes, checksums, disks; written last
  *   state           vm_state.h
  *   memory          RAM, with holes for pages of zeros
+ *   memory.zst, memory.index  instead, if it is packed (snap_pack.h)
  *   memory.sums     CRC-32C of each 2 MiB of it
  *   diskN, diskN.map  what the guest wrote to a disk with an overlay, and a
  *                     bit for each sector of that
@@ -19,7 +20,9 @@
 
 #include "vm/vm_state.h"
 
-#define SNAP_FORMAT 1
+/* Of the manifest; the second for packed memory. */
+#define SNAP_FORMAT        1
+#define SNAP_FORMAT_PACKED 2
 
 /* How the snapshot's thread gets at the VM. */
 struct snap_run {
@@ -33,11 +36,12 @@ struct snap_run {
 struct snap_options {
 	bool track; /* from here on, so that the next can be differential */
 	bool diff;  /* only pages written since the last; goes on tracking */
+	bool pack;  /* memory compressed */
 };
 
 struct snap_result {
 	u64 pause_ns;  /* vCPUs stood still */
-	u64 bytes;     /* of memory in the file */
+	u64 bytes;     /* of memory in the snapshot */
 	bool protects; /* by write protection, not by copying ahead */
 };
 
@@ -52,22 +56,39 @@ int snap_take(struct vm *vm, const char *dir, const struct snap_options *o,
 struct snap_last;
 void snap_last_free(struct snap_last *l);
 
+/* How a restored machine gets its memory. */
+enum snap_memory {
+	SNAP_MEMORY_FILE, /* the files, mapped privately, if they can be */
+	SNAP_MEMORY_COPY, /* its own, filled from the files when used */
+	SNAP_MEMORY_UFFD, /* its own, filled by the process at a socket */
+};
+struct snap_backend {
+	enum snap_memory kind;
+	const char *socket;
+};
+
 /* An open snapshot. Its strings and descriptors serve the VM made of it. */
 struct snap {
 	char *dir;
-	int dirfd, memory;
+	struct snap_backend backend;
+	int dirfd, memory; /* memory -1: not needed, or packed */
 	json_t *manifest;
 	struct vm_config config; /* for vm_new(), incoming */
 	struct vm_state_info info;
 	u8 *state;
 	u64 state_len;
-	struct snap *parent; /* NULL: memory has everything */
-	u8 *map;             /* else: a bit for each page it has */
-	unsigned depth;      /* 0: the newest of its chain */
+	struct snap *parent;    /* NULL: memory has everything */
+	u8 *map;                /* else: a bit for each page it has */
+	unsigned depth;         /* 0: the newest of its chain */
+	struct snap_pack *pack; /* NULL: memory is a file */
+	u8 *piece;              /* of its own memory, or NULL */
 };
 
 /* All but the contents of memory and disks is checked. */
 int snap_open(struct snap *s, const char *dir, struct err *e);
+/* For a machine whose memory comes so; its socket is the caller's. */
+int snap_open_for(struct snap *s, const char *dir, const struct snap_backend *b,
+		  struct err *e);
 void snap_close(struct snap *s);
 /* Into a VM made with s->config, before vm_run(). */
 int snap_load(struct snap *s, struct vm *vm, struct err *e);

@@ -11,6 +11,7 @@
 #include "base/crc32c.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "vm/pager.h"
 #include "vm/snap_wp.h"
 #include "vm/vm_priv.h"
 #include "vm/vm_track.h"
@@ -295,6 +296,10 @@ static int ram_start(struct snap_ram *r, struct err *e)
 {
 	struct err why = {{0}};
 
+	int rc = pager_finish(r->vm->pager, e);
+
+	if (rc)
+		return rc;
 	if (ftruncate(r->fd, (off_t)r->m->size))
 		return err_errno(e, -errno, "cannot make the memory file");
 	if (!r->m->private)

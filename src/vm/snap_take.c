@@ -13,6 +13,7 @@
 #include "base/crc32c.h"
 #include "vm/snap.h"
 #include "vm/snap_file.h"
+#include "vm/snap_pack.h"
 #include "vm/snap_ram.h"
 #include "vm/vm_json.h"
 #include "vm/vm_priv.h"
@@ -147,26 +148,46 @@ static int take_map(struct take *t, struct err *e)
 	return snap_write(t->dir.fd, "memory.map", t->only, len, e);
 }
 
+/* The whole is a file without a name. */
+static int take_pack(struct take *t, json_t *memory, struct err *e)
+{
+	struct snap_packed p;
+	int rc = snap_pack_write(t->dir.fd, t->memory, t->vm->mem.size, &p,
+				 t->run->cancelled, t->run->ctx, e);
+
+	if (rc)
+		return rc;
+	t->out->bytes = p.bytes;
+	json_object_set_new(memory, "packed",
+			    json_pack("{s:I, s:I}", "bytes",
+				      (json_int_t)p.bytes, "index_crc32c",
+				      (json_int_t)p.index_sum));
+	return 0;
+}
+
 static int take_memory(struct take *t, struct err *e)
 {
 	const u32 *sums;
+	json_t *j;
 	u64 n;
 	int rc;
 
 	rc = snap_ram_copy(t->ram, t->run->cancelled, t->run->ctx, e);
 	if (rc)
 		return rc;
-	if (fsync(t->memory))
+	if (!t->o->pack && fsync(t->memory))
 		return err_errno(e, -errno,
 				 "cannot write the memory of the snapshot");
 	sums = snap_ram_sums(t->ram, &n);
 	t->out->bytes = snap_ram_stored(t->ram);
 	t->out->protects = snap_ram_protects(t->ram);
-	json_object_set_new(t->manifest, "memory",
-			    json_pack("{s:I, s:I, s:I}", "bytes",
-				      (json_int_t)t->vm->mem.size, "stored",
-				      (json_int_t)t->out->bytes, "crc32c",
-				      (json_int_t)crc32c(0, sums, n * 4)));
+	j = json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)t->vm->mem.size,
+		      "stored", (json_int_t)t->out->bytes, "crc32c",
+		      (json_int_t)crc32c(0, sums, n * 4));
+	json_object_set_new(t->manifest, "memory", j);
+	rc = t->o->pack ? take_pack(t, j, e) : 0;
+	if (rc)
+		return rc;
 	rc = snap_write(t->dir.fd, "memory.sums", sums, n * 4, e);
 	return rc || !t->only ? rc : take_map(t, e);
 }
@@ -179,7 +200,9 @@ static int take_manifest(struct take *t, struct err *e)
 	int rc;
 
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-	json_object_set_new(t->manifest, "format", json_integer(SNAP_FORMAT));
+	json_object_set_new(
+		t->manifest, "format",
+		json_integer(t->o->pack ? SNAP_FORMAT_PACKED : SNAP_FORMAT));
 	json_object_set_new(t->manifest, "version",
 			    json_string(SUBLET_VERSION));
 	json_object_set_new(t->manifest, "created", json_string(when));
@@ -287,6 +310,8 @@ static int take_all(struct take *t, const char *path, struct err *e)
 	t->memory = snap_create(t->dir.fd, "memory", e);
 	if (t->memory < 0)
 		return t->memory;
+	if (t->o->pack)
+		unlinkat(t->dir.fd, "memory", 0);
 	rc = t->o->diff ? take_base(t, e) : 0;
 	if (rc)
 		return rc;

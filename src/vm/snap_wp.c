@@ -3,7 +3,6 @@
 #include "vm/snap_wp.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
@@ -11,8 +10,9 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "mem/uffd.h"
 
 #define WP_PIECE  (2 * MIB) /* protected at a time: others want the map too */
 #define WP_EVENTS 16
@@ -75,32 +75,12 @@ static void *wp_main(void *arg)
 
 static int wp_open(struct snap_wp *w, struct err *e)
 {
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
-			    UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
-	};
-	struct uffdio_register reg = {
-		.range = {(u64)w->m->base, w->m->size},
-		.mode = UFFDIO_REGISTER_MODE_WP,
-	};
-
-	w->fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (w->fd < 0) {
-		int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-
-		if (dev < 0)
-			return err_set(e, -EPERM,
-				       "this host does not let us use "
-				       "userfaultfd");
-		w->fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-		close(dev);
-	}
-	if (w->fd < 0 || ioctl(w->fd, UFFDIO_API, &api) ||
-	    ioctl(w->fd, UFFDIO_REGISTER, &reg))
-		return err_errno(e, -errno,
-				 "this host cannot protect guest memory");
-	return 0;
+	w->fd = uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+				  UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
+			  e);
+	return w->fd < 0 ? w->fd
+			 : uffd_register(w->fd, w->m->base, w->m->size,
+					 UFFDIO_REGISTER_MODE_WP, e);
 }
 
 static int wp_start(struct snap_wp *w, struct err *e)
@@ -182,9 +162,7 @@ void snap_wp_free(struct snap_wp *w)
 	if (!w)
 		return;
 	if (w->started) {
-		struct uffdio_range all = {(u64)w->m->base, w->m->size};
-
-		ioctl(w->fd, UFFDIO_UNREGISTER, &all);
+		uffd_unregister(w->fd, w->m->base, w->m->size);
 		eventfd_write(w->stop, 1);
 		pthread_join(w->thread, NULL);
 	}

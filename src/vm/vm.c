@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cpu/jit/jit.h"
+#include "vm/pager.h"
 #include "vm/snap.h"
 #include "vm/vm_priv.h"
 #include "vm/vm_state.h"
@@ -314,10 +315,12 @@ void vm_free(struct vm *vm)
 	for (unsigned i = 0; i < vm->config.cpus; i++)
 		if (vm->cpus[i].vcpu)
 			vm->engine->class->vcpu_free(vm->cpus[i].vcpu);
+	pager_release(vm->pager);
 	if (vm->pc)
 		pc_free(vm->pc);
 	if (vm->engine)
 		vm->engine->class->free(vm->engine);
+	pager_free(vm->pager);
 	if (vm->mem.fd >= 0)
 		mem_fini(&vm->mem);
 	sched_leave(&vm->sched);
@@ -336,6 +339,7 @@ enum vm_end vm_run(struct vm *vm)
 	if (vm_cpus_start(vm, &e))
 		vm_ended(vm, VM_END_ERROR, 0, e.text);
 	loop_run(vm->loop);
+	pager_release(vm->pager); /* a vCPU may wait for memory */
 	if (vm_is_whole(vm))
 		vm_cpus_quit(vm);
 	else

@@ -37,6 +37,7 @@ enum {
 	VM_WANT_END = BIT(1), /* end and code are set */
 };
 
+struct pager;
 struct vm_track;
 
 struct vm {
@@ -52,6 +53,7 @@ struct vm {
 	unsigned nvirtio;
 	struct chr *front; /* of its console; or NULL */
 	struct sched sched;
+	struct pager *pager;    /* its memory comes by and by; or NULL */
 	struct snap_last *last; /* snapshot, or NULL; the job's thread */
 	unsigned quiet;         /* vm_quiesce() not undone; loop thread */
 	u16 cols, rows;         /* of the user's terminal; loop thread */
