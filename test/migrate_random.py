@@ -46,6 +46,14 @@ class Way:
             self.source += ["--with-disks"]
             self.target += ["--disks", self.folder]
 
+    @classmethod
+    def plain(cls, m, post):
+        way = cls.__new__(cls)
+        way.disks = way.secure = way.interpret = False
+        way.post, way.place, way.folder = post, unix_place(), None
+        way.source, way.target = ["--post-copy", post], []
+        return way
+
     def __str__(self):
         return "%s%s%s%s" % (
             " ".join(a for a in self.source[:6]), " with disks" * self.disks,
@@ -89,12 +97,14 @@ def lives(m):
 
 def target_gives_up(t, act):
     """It has got nothing: it ends, or waits for somebody else."""
-    try:
-        code = t.p.wait(4)
-        check(act is act_kill_target or code == 125,
-              "the target ended with %d: %s" % (code, t.errors()))
-    except subprocess.TimeoutExpired:
-        check(not t.loads(), "both sides run")
+    end = time.monotonic() + 20
+    while lives(t) and "refused: " not in t.errors() and \
+            time.monotonic() < end:
+        time.sleep(0.05)
+    check(lives(t) or act is act_kill_target or t.p.poll() == 125,
+          "the target ended with %s: %s" % (t.p.poll(), t.errors()))
+    check(not lives(t) or "refused: " in t.errors(),
+          "the target does not give up: " + t.errors())
     t.end()
     check(not t.loads(), "both sides ran")
 
