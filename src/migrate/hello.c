@@ -7,137 +7,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum field_type { FIELD_STRING, FIELD_BOOL, FIELD_U16, FIELD_U32, FIELD_U64 };
+#include "vm/vm_json.h"
 
-/* What is plain in a configuration. */
-static const struct {
-	const char *name;
-	size_t off;
-	enum field_type type;
-} fields[] = {
-#define FIELD(type, name, member)                                      \
-	{                                                              \
-		name, offsetof(struct vm_config, member), FIELD_##type \
-	}
-	FIELD(STRING, "name", name),
-	FIELD(U32, "cpus", cpus),
-	FIELD(U64, "memory", memory),
-	FIELD(BOOL, "nested", nested),
-	FIELD(BOOL, "no_reboot", no_reboot),
-	FIELD(BOOL, "interpret", interp_only),
-	FIELD(BOOL, "console", console),
-	FIELD(U32, "net", net),
-	FIELD(U16, "debug_exit", debug_exit_port),
-	FIELD(U16, "debug_console", debug_console_port),
-	FIELD(STRING, "kernel", boot.kernel),
-	FIELD(STRING, "initrd", boot.initrd),
-	FIELD(STRING, "cmdline", boot.cmdline),
-#undef FIELD
-};
-
-static void hello_put_field(json_t *j, size_t i, const u8 *at)
-{
-	json_t *v = NULL;
-
-	switch (fields[i].type) {
-	case FIELD_STRING: v = json_string(*(const char *const *)at); break;
-	case FIELD_BOOL: v = json_boolean(*(const bool *)at); break;
-	case FIELD_U16: v = json_integer(*(const u16 *)at); break;
-	case FIELD_U32: v = json_integer(*(const u32 *)at); break;
-	case FIELD_U64: v = json_integer((json_int_t) * (const u64 *)at); break;
-	}
-	if (v)
-		json_object_set_new(j, fields[i].name, v);
-}
-
-/* A string may be absent, nothing else. */
-static bool hello_get_field(const json_t *j, size_t i, u8 *at)
-{
-	const json_t *v = json_object_get(j, fields[i].name);
-	json_int_t n = json_integer_value(v);
-
-	switch (fields[i].type) {
-	case FIELD_STRING:
-		*(const char **)at = json_string_value(v);
-		return !v || json_is_string(v);
-	case FIELD_BOOL:
-		*(bool *)at = json_is_true(v);
-		return json_is_boolean(v);
-	case FIELD_U16:
-		*(u16 *)at = (u16)n;
-		return json_is_integer(v) && n >= 0 && n <= 0xffff;
-	case FIELD_U32:
-		*(u32 *)at = (u32)n;
-		return json_is_integer(v) && n >= 0 && n <= 0x7fffffff;
-	case FIELD_U64:
-		*(u64 *)at = (u64)n;
-		return json_is_integer(v) && n >= 0;
-	}
-	return false;
-}
-
-static json_t *hello_strings(const char *const *s, unsigned n)
+static json_t *hello_sizes(const struct mig_hello *h)
 {
 	json_t *a = json_array();
 
-	for (unsigned i = 0; i < n; i++)
-		json_array_append_new(a, json_string(s[i]));
-	return a;
-}
-
-static bool hello_get_strings(const json_t *j, const char *name,
-			      const char **out, unsigned max, unsigned *n)
-{
-	const json_t *a = json_object_get(j, name), *v;
-	size_t i;
-
-	*n = (unsigned)json_array_size(a);
-	if (!json_is_array(a) || json_array_size(a) > max)
-		return false;
-	json_array_foreach(a, i, v)
-	{
-		out[i] = json_string_value(v);
-		if (!out[i])
-			return false;
-	}
-	return true;
-}
-
-static json_t *hello_disks(const struct mig_hello *h)
-{
-	json_t *a = json_array();
-
-	for (unsigned i = 0; i < h->config.ndisks; i++) {
-		const struct vm_disk *d = &h->config.disks[i];
-
+	for (unsigned i = 0; i < h->config.ndisks; i++)
 		json_array_append_new(
-			a, json_pack("{s:s, s:b, s:I}", "path", d->path,
-				     "readonly", (int)d->readonly, "size",
-				     (json_int_t)h->disk_size[i]));
-	}
+			a, json_integer((json_int_t)h->disk_size[i]));
 	return a;
 }
 
-static bool hello_get_disks(struct mig_hello *h, const json_t *j)
+static bool hello_get_sizes(struct mig_hello *h, const json_t *a)
 {
-	const json_t *a = json_object_get(j, "disks"), *v;
+	const json_t *v;
 	size_t i;
 
-	if (!json_is_array(a) || json_array_size(a) > VM_DISKS)
+	if (!json_is_array(a) || json_array_size(a) != h->config.ndisks)
 		return false;
-	h->config.ndisks = (unsigned)json_array_size(a);
 	json_array_foreach(a, i, v)
 	{
-		const json_t *size = json_object_get(v, "size");
-
-		h->config.disks[i] = (struct vm_disk){
-			.path = json_string_value(json_object_get(v, "path")),
-			.readonly =
-				json_is_true(json_object_get(v, "readonly")),
-		};
-		h->disk_size[i] = (u64)json_integer_value(size);
-		if (!h->config.disks[i].path || !json_is_integer(size))
+		if (!json_is_integer(v) || json_integer_value(v) < 0)
 			return false;
+		h->disk_size[i] = (u64)json_integer_value(v);
 	}
 	return true;
 }
@@ -220,22 +113,17 @@ static int hello_send_json(struct mig_chan *c, enum mig_type type, json_t *j,
 int mig_hello_send(struct mig_chan *c, const struct mig_hello *h, struct err *e)
 {
 	const struct vm_config *v = &h->config;
-	json_t *config = json_object();
 
-	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-		hello_put_field(config, i, (const u8 *)v + fields[i].off);
-	json_object_set_new(config, "modules",
-			    hello_strings(v->boot.modules, v->boot.nmodules));
-	json_object_set_new(config, "forwards",
-			    hello_strings(v->forwards, v->nforwards));
-	json_object_set_new(config, "disks", hello_disks(h));
 	return hello_send_json(
 		c, MIG_HELLO,
-		json_pack("{s:s, s:s, s:i, s:b, s:b, s:b, s:o, s:o}", "version",
-			  SUBLET_VERSION, "engine", h->engine, "streams",
-			  (int)h->streams, "dry_run", (int)h->dry_run,
-			  "postcopy", (int)h->postcopy, "with_disks",
-			  (int)h->with_disks, "config", config, "cpu",
+		json_pack("{s:s, s:s, s:s, s:i, s:b, s:b, s:b, s:I, s:o, s:o, "
+			  "s:o}",
+			  "version", SUBLET_VERSION, "engine", h->engine,
+			  "name", v->name, "streams", (int)h->streams,
+			  "dry_run", (int)h->dry_run, "postcopy",
+			  (int)h->postcopy, "with_disks", (int)h->with_disks,
+			  "memory", (json_int_t)v->memory, "disk_sizes",
+			  hello_sizes(h), "config", vm_config_json(v), "cpu",
 			  hello_cpuid(&h->cpuid)),
 		e);
 }
@@ -255,37 +143,40 @@ static json_t *hello_load(const struct mig_frame *f, struct err *e)
 	return j;
 }
 
-static bool hello_config(struct mig_hello *h, const json_t *j)
+/* The configuration tells memory in MiB, the rest of the machine exactly. */
+static int hello_config(struct mig_hello *h, json_t *config, const char *name,
+			json_int_t memory, struct err *e)
 {
-	struct vm_config *v = &h->config;
+	struct err why = {{0}};
 
-	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-		if (!hello_get_field(j, i, (u8 *)v + fields[i].off))
-			return false;
-	return v->name && v->net <= VM_NET_USER &&
-	       hello_get_strings(j, "modules", v->boot.modules, BOOT_MODULES,
-				 &v->boot.nmodules) &&
-	       hello_get_strings(j, "forwards", v->forwards, VM_FORWARDS,
-				 &v->nforwards) &&
-	       hello_get_disks(h, j);
+	if (vm_config_parse(config, &h->config, &why))
+		return err_set(e, -EPROTO, "the source's HELLO: %s", why.text);
+	if (memory <= 0)
+		return err_set(e, -EPROTO,
+			       "the source's HELLO: a machine without memory");
+	h->config.name = name;
+	h->config.memory = (u64)memory;
+	return 0;
 }
 
 int mig_hello_parse(struct mig_hello *h, const struct mig_frame *f,
 		    struct err *e)
 {
-	json_t *j = hello_load(f, e), *config, *cpu;
-	int streams, dry, post, disks;
-	const char *engine;
+	json_t *j = hello_load(f, e), *config, *cpu, *sizes;
+	int streams, dry, post, disks, rc;
+	const char *engine, *name;
+	json_int_t memory;
 
 	memset(h, 0, sizeof(*h));
 	if (!j)
 		return -EPROTO;
 	h->json = j;
 	vm_config_init(&h->config);
-	if (json_unpack(j, "{s:s, s:i, s:b, s:b, s:b, s:o, s:o}", "engine",
-			&engine, "streams", &streams, "dry_run", &dry,
-			"postcopy", &post, "with_disks", &disks, "config",
-			&config, "cpu", &cpu) ||
+	if (json_unpack(j, "{s:s, s:s, s:i, s:b, s:b, s:b, s:I, s:o, s:o, s:o}",
+			"engine", &engine, "name", &name, "streams", &streams,
+			"dry_run", &dry, "postcopy", &post, "with_disks",
+			&disks, "memory", &memory, "disk_sizes", &sizes,
+			"config", &config, "cpu", &cpu) ||
 	    streams < 1 || streams > (int)MIG_STREAMS)
 		return err_set(e, -EPROTO,
 			       "the source's HELLO lacks something");
@@ -294,10 +185,12 @@ int mig_hello_parse(struct mig_hello *h, const struct mig_frame *f,
 	h->postcopy = post;
 	h->with_disks = disks;
 	snprintf(h->engine, sizeof(h->engine), "%s", engine);
-	if (!hello_config(h, config))
+	rc = hello_config(h, config, name, memory, e);
+	if (rc)
+		return rc;
+	if (!hello_get_sizes(h, sizes))
 		return err_set(e, -EPROTO,
-			       "the source's HELLO has a wrong "
-			       "configuration");
+			       "the source's HELLO has wrong disks");
 	if (!hello_get_cpuid(&h->cpuid, cpu))
 		return err_set(e, -EPROTO,
 			       "the source's HELLO has a wrong CPU model");
