@@ -15,6 +15,8 @@
 
 #define CANCEL_MS 100 /* between two looks */
 
+/* Whoever wakes up late may catch up on so much. */
+#define PACE_CREDIT_NS 20000000u
 /* What one write may take from the bandwidth at once. */
 #define CHAN_PIECE (256 * KIB)
 
@@ -88,23 +90,30 @@ static int chan_ready(struct mig_chan *c, int fd, short events, struct err *e)
 		       (c->timeout_ms + 999) / 1000);
 }
 
-/* Waits until n more bytes may be sent. */
-static int chan_pay(struct mig_chan *c, size_t n, struct err *e)
+u64 mig_pace_at(struct mig_pace *p, size_t n, u64 now)
 {
-	struct mig_pace *p = c->pace;
-	u64 limit = p ? __atomic_load_n(&p->limit, __ATOMIC_RELAXED) : 0;
-	u64 cost, now, old, start;
+	u64 limit = __atomic_load_n(&p->limit, __ATOMIC_RELAXED);
+	u64 cost, old, start;
 
 	if (!limit)
-		return 0;
+		return now;
 	cost = mul_div(n, 1000000000, limit);
-	now = clock_ns();
 	old = __atomic_load_n(&p->next_ns, __ATOMIC_RELAXED);
 	do
-		start = MAX(old, now);
+		start = MAX(old, now - MIN(now, PACE_CREDIT_NS));
 	while (!__atomic_compare_exchange_n(&p->next_ns, &old, start + cost,
 					    false, __ATOMIC_RELAXED,
 					    __ATOMIC_RELAXED));
+	return start;
+}
+
+/* Waits until n more bytes may be sent. */
+static int chan_pay(struct mig_chan *c, size_t n, struct err *e)
+{
+	u64 now = clock_ns(), start = now;
+
+	if (c->pace)
+		start = mig_pace_at(c->pace, n, now);
 	if (start <= now + 1000000)
 		return 0;
 	/* Only a cancellation ends this wait early. */

@@ -25,6 +25,10 @@ struct mig_pace {
 	u64 next_ns; /* atomic; when what was sent so far is paid for */
 };
 
+/* When n more bytes may go (clock_ns(); may have passed), which are counted as
+ * sent. now is the time. Any thread. */
+u64 mig_pace_at(struct mig_pace *p, size_t n, u64 now);
+
 /* Asked now and then while something is waited for. */
 struct mig_cancel {
 	bool (*cancelled)(void *arg);
