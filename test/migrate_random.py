@@ -166,7 +166,9 @@ def source_died(m, t):
             return t
         except Wrong:
             check("stands still" in t.errors(), t.errors())
-    target_gives_up(t, None) if not t.loads() else t.end()
+    if not t.loads() and "stands still" not in t.errors():
+        target_gives_up(t, None)
+    t.end()
     return None
 
 
@@ -238,7 +240,8 @@ def round_snapshot(m, rng, say):
     say("snapshot of %s disk" % ("a private" if m.private else "a shared"))
     if not m.private: # what it writes after the snapshot would be too much
         sublet("pause", m.name)
-    sublet("snapshot", m.name, folder, seconds=120)
+    sublet("snapshot", m.name, folder, *rng.choice([[], ["--compress", "zstd"]]),
+           seconds=120)
     before = m.last()
     m.end()
     t = Monitor("restore", folder)
