@@ -120,6 +120,8 @@ void mmu_cr3_changed(struct soft_vcpu *v, bool keep);
 /* Loads and checks PDPTEs at cr3; false: #GP. */
 bool mmu_load_pdptes(struct soft_vcpu *v, u64 cr3);
 void mmu_flush_all(struct soft_vcpu *v);
+/* The same; and gives the memory of all sets back to the host. */
+void mmu_trim(struct soft_vcpu *v);
 void mmu_flush_nonglobal(struct soft_vcpu *v); /* of all PCIDs */
 void mmu_invlpg(struct soft_vcpu *v, gva_t lin);
 void mmu_invpcid_addr(struct soft_vcpu *v, u16 pcid, gva_t lin);

@@ -518,6 +518,30 @@ static void test_fetch_gen(void **state)
 	assert_int_not_equal(fetch_gen(r, LIN), gen);
 }
 
+/* What was cached is gone, also of other address spaces, and found again. */
+static void test_trim(void **state)
+{
+	struct rig *r = *state;
+	u64 gen;
+
+	long_state(r, 3);
+	r->s.cr4 |= CR4_PCIDE;
+	r->s.cr3 = PML4 | 1;
+	map_lin(r, 0x200000, 7, 7);
+	load_state(r);
+	gen = fetch_gen(r, LIN);
+	assert_int_equal(try_access(r, DO_ST, LIN, 8, 5).vector, NO_FAULT);
+	set_cr3(r, PML4 | 2);
+	assert_int_equal(try_access(r, DO_LD, LIN, 8, 0).val, 5);
+	mmu_trim(r->v);
+	map_lin(r, 0x201000, 7, 7);
+	assert_int_equal(try_access(r, DO_ST, LIN, 8, 6).vector, NO_FAULT);
+	set_cr3(r, PML4 | 1 | BIT64(63));
+	assert_int_equal(try_access(r, DO_LD, LIN, 8, 0).val, 6);
+	assert_int_not_equal(fetch_gen(r, LIN), gen);
+	assert_int_equal(tlb_slot(r->v->tlb, 0)->tag_read, TLB_NONE);
+}
+
 static void test_fetch_gen_kernel(void **state)
 {
 	struct rig *r = *state;
@@ -763,6 +787,7 @@ int main(void)
 		T(test_many_pcids),
 		T(test_global),
 		T(test_fetch_gen),
+		T(test_trim),
 		T(test_fetch_gen_kernel),
 		T(test_fetch_gen_wraps),
 		T(test_canonical),

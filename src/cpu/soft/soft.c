@@ -391,7 +391,8 @@ static void soft_set_running(struct soft_vcpu *v, bool on)
 	}
 }
 
-/* A guest that rests this long, now and then gives back what holds its code. */
+/* A guest that rests this long, now and then gives back what holds its code
+ * and translations. */
 #define SOFT_REST_NS 250000000ull
 #define SOFT_TRIM_NS 60000000000ull
 
@@ -399,6 +400,7 @@ static void soft_trim(struct soft_vcpu *v)
 {
 	soft_set_running(v, true);
 	soft_code_trim(v);
+	mmu_trim(v);
 	soft_set_running(v, false);
 }
 

@@ -7,7 +7,11 @@
  * all the time in between: so a bitmap that was collected while the tag stood
  * misses nothing.
  */
+#define _GNU_SOURCE
 #include "cpu/soft/mmu.h"
+
+#include <string.h>
+#include <sys/mman.h>
 
 #include "cpu/soft/access.h"
 #include "mem/mem.h"
@@ -380,6 +384,24 @@ void mmu_cr3_changed(struct soft_vcpu *v, bool keep)
 	exec_address_space_changed(v);
 	exec_update(v);
 	mmu_select(v);
+}
+
+void mmu_trim(struct soft_vcpu *v)
+{
+	struct soft_mmu *m = v->mmu;
+	u8 *begin = (u8 *)m->sets, *end = (u8 *)(m->sets + MMU_SETS);
+	u8 *from = (u8 *)ALIGN_UP((u64)begin, PAGE_SIZE);
+	u8 *to = (u8 *)((u64)end & ~PAGE_MASK);
+
+	for (unsigned i = 0; i < MMU_SETS; i++)
+		if (m->sets[i].live)
+			tlb_set_flush(v, &m->sets[i]);
+	memset(begin, 0, (size_t)(from - begin));
+	memset(to, 0, (size_t)(end - to));
+	if (madvise(from, (size_t)(to - from), MADV_DONTNEED))
+		memset(from, 0, (size_t)(to - from));
+	exec_expire(&m->exec);
+	mmu_cr3_changed(v, false);
 }
 
 /* Drops what of TLB t is in the same page of 2^shift bytes as lin. */
