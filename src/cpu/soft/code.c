@@ -16,14 +16,14 @@
 #include "cpu/soft/int.h"
 
 #define CODE_ARENA_DEFAULT (2 * MIB)
-#define CODE_ARENA_JIT     (5 * MIB)
+#define CODE_ARENA_JIT     (7 * MIB)
 
 /* code_key: bits 63:48 of tags; the rest of a tag is the linear address */
 #define KEY_GEN_NONE ((u64)FETCH_GENS) /* of no entry */
 
 static unsigned code_hash(u64 at, u32 key)
 {
-	return (at ^ at >> CODE_HASH_BITS ^ key * 0x9e5u) &
+	return (at >> CODE_SHIFT ^ at >> CODE_HASH_BITS ^ key * 0x9e5u) &
 	       (CODE_HASH_SIZE - 1);
 }
 
@@ -300,8 +300,14 @@ void soft_code_forget(struct soft_vcpu *v)
 
 void soft_code_trim(struct soft_vcpu *v)
 {
+	struct soft_code *c = v->code;
+	u64 from = ALIGN_UP((u64)c->map, PAGE_SIZE);
+
 	soft_code_forget(v);
-	madvise(v->code->arena, v->code->arena_size, MADV_DONTNEED);
+	/* All zeros now. */
+	madvise((void *)from, ((u64)c->page_hash & ~PAGE_MASK) - from,
+		MADV_DONTNEED);
+	madvise(c->arena, c->arena_size, MADV_DONTNEED);
 	if (v->jit)
 		v->jit_ops->trim(v);
 }
@@ -362,6 +368,16 @@ void code_reserve(struct soft_vcpu *v, u64 page, u64 page2)
 		code_page_get(v, page2);
 }
 
+/* The last entry, where the block simply ends, is not whole. */
+static size_t code_size(const struct soft_block *b)
+{
+	size_t size = sizeof(*b) + b->slots * sizeof(b->insn[0]);
+
+	if (!b->insn[b->slots - 1].len)
+		size -= sizeof(b->insn[0]) - INSN_HEAD;
+	return ALIGN_UP(size, 8);
+}
+
 void code_keep(struct soft_vcpu *v, struct soft_block *b)
 {
 	struct soft_code *c = v->code;
@@ -370,8 +386,7 @@ void code_keep(struct soft_vcpu *v, struct soft_block *b)
 
 	if (v->jit)
 		b->heat = v->heat;
-	c->arena_used +=
-		ALIGN_UP(sizeof(*b) + b->slots * sizeof(b->insn[0]), 16);
+	c->arena_used += code_size(b);
 	b->hash_next = c->hash[h];
 	c->hash[h] = b;
 	b->page_next = p->blocks;
@@ -476,6 +491,15 @@ struct soft_block *code_lookup(struct soft_vcpu *v, bool single)
 	return b;
 }
 
+/* Zeros, of which pages can be given back; or NULL. */
+static void *code_memory(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
 int soft_code_init(struct soft_vcpu *v, struct code_world *w, size_t arena,
 		   struct err *e)
 {
@@ -484,22 +508,20 @@ int soft_code_init(struct soft_vcpu *v, struct code_world *w, size_t arena,
 
 	if (arena)
 		size = MAX(arena, 64 * KIB);
-	c = aligned_alloc(64, ALIGN_UP(sizeof(*c), 64));
+	c = code_memory(sizeof(*c));
 	if (!c)
 		return err_set(e, -ENOMEM, "no memory for decoded code");
-	memset(c, 0, sizeof(*c));
 	c->arena_size = size;
 	c->max_pages = (unsigned)(size / 1024);
 	c->world = w;
 	c->v = v;
 	c->mem = v->vcpu.engine->config.mem;
 	soft_features(v, c->feature);
-	c->arena = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	c->arena = code_memory(size);
 	c->pages = calloc(c->max_pages, sizeof(*c->pages));
 	c->scratch = malloc(BLOCK_MAX_SIZE);
 	v->code = c;
-	if (c->arena == MAP_FAILED || !c->pages || !c->scratch) {
+	if (!c->arena || !c->pages || !c->scratch) {
 		soft_code_fini(v);
 		return err_set(e, -ENOMEM, "no memory for decoded code");
 	}
@@ -517,10 +539,10 @@ void soft_code_fini(struct soft_vcpu *v)
 	if (c->pages)
 		code_pages_clear(c);
 	code_world_leave(c->world, v);
-	if (c->arena != MAP_FAILED)
+	if (c->arena)
 		munmap(c->arena, c->arena_size);
 	free(c->pages);
 	free(c->scratch);
-	free(c);
+	munmap(c, sizeof(*c));
 	v->code = NULL;
 }

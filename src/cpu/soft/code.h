@@ -23,7 +23,7 @@
 #ifndef CPU_SOFT_CODE_H
 #define CPU_SOFT_CODE_H
 
-#include "cpu/soft/soft.h"
+#include "cpu/soft/access.h"
 
 /* soft_block.key */
 enum {
@@ -41,21 +41,23 @@ enum {
 #define BLOCK_MAX_SLOTS (2 * BLOCK_MAX_INSNS + 1)
 
 struct soft_block {
-	u64 at;    /* offset in the memfd */
-	u32 key;   /* BLOCK_* */
-	u32 page2; /* CROSS: index of the second page */
-	u16 len;   /* bytes */
-	u16 n;     /* guest instructions */
-	u16 slots; /* entries of insn[]; those with len 0 are no instructions */
-	u16 dropped;
-	u32 heat; /* entries until the translator is asked; 1: always */
+	u64 at;                     /* offset in the memfd */
+	struct soft_block *link[2]; /* successors: not taken, taken */
 	struct soft_block *hash_next;
 	struct soft_block *page_next;  /* in code_page.blocks */
 	struct soft_block *cross_next; /* in code_page.crossing */
-	struct soft_block *link[2];    /* successors: not taken, taken */
+	u32 page2;                     /* CROSS: index of the second page */
+	u16 key;                       /* BLOCK_* */
+	u16 heat; /* entries until the translator is asked; 1: always */
+	u16 len;  /* bytes */
+	u8 n;     /* guest instructions */
+	u8 slots; /* entries of insn[]; those with len 0 are no instructions */
+	bool dropped;
 	struct insn insn[];
 };
 
+/* Of addresses in tables: neighbours share cache lines. */
+#define CODE_SHIFT     2
 #define CODE_MAP_BITS  14
 #define CODE_MAP_SIZE  BIT(CODE_MAP_BITS)
 #define CODE_HASH_BITS 15
@@ -93,7 +95,7 @@ struct code_inbox {
 /* Entries of a block until the translator is asked once more, after it could
  * do nothing; the first time it is v->heat. */
 #define SOFT_HEAT_AGAIN 4096
-#define SOFT_HEAT_NEVER ~0u
+#define SOFT_HEAT_NEVER 0xffff
 
 struct soft_code {
 	struct soft_vcpu *v;
@@ -121,7 +123,18 @@ static inline struct code_entry *code_slot(const struct soft_vcpu *v, u64 lin)
 {
 	u64 h = lin ^ (lin >> CODE_MAP_BITS);
 
-	return &v->code->map[h & (CODE_MAP_SIZE - 1)];
+	return &v->code->map[h >> CODE_SHIFT & (CODE_MAP_SIZE - 1)];
+}
+
+/* The block at v->rip by a short look, or NULL. */
+static inline struct soft_block *code_known(const struct soft_vcpu *v)
+{
+	const struct code_entry *e = code_slot(v, v->rip);
+
+	if (likely(e->tag == code_tag(v, v->rip) && lin_canonical(v->rip) &&
+		   !e->block->dropped))
+		return e->block;
+	return NULL;
 }
 
 /*

@@ -110,20 +110,9 @@ static enum vcpu_exit interp_stopped(struct soft_vcpu *v)
 	return v->stop == STOP_SHUTDOWN ? VCPU_EXIT_SHUTDOWN : VCPU_EXIT_ERROR;
 }
 
-/* The block at v->rip by a short look, or NULL. */
-static struct soft_block *interp_known(struct soft_vcpu *v)
-{
-	const struct code_entry *e = code_slot(v, v->rip);
-
-	if (likely(e->tag == code_tag(v, v->rip) && lin_canonical(v->rip) &&
-		   !e->block->dropped))
-		return e->block;
-	return NULL;
-}
-
 static struct soft_block *interp_find(struct soft_vcpu *v)
 {
-	struct soft_block *b = interp_known(v);
+	struct soft_block *b = code_known(v);
 
 	return b ? b : code_lookup(v, false);
 }
@@ -164,7 +153,7 @@ static bool interp_heat(struct soft_vcpu *v, struct soft_block *b)
 /* From v->rip on, by the translator where the code is hot. */
 static void interp_go(struct soft_vcpu *v)
 {
-	struct soft_block *b = interp_known(v);
+	struct soft_block *b = code_known(v);
 	bool known = b != NULL;
 	enum soft_jit_result r;
 
@@ -177,8 +166,10 @@ static void interp_go(struct soft_vcpu *v)
 			v->jit_left[b->insn->op]++;
 		else if (!known && interp_heat(v, b))
 			b = interp_find(v);
-	} else if (!b) {
-		b = code_lookup(v, false);
+	} else {
+		if (!b)
+			b = code_lookup(v, false);
+		b->heat = SOFT_HEAT_NEVER;
 	}
 	interp_block(v, b);
 }

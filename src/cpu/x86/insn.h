@@ -87,39 +87,43 @@ struct insn;
 struct soft_vcpu;
 typedef void insn_fn(struct soft_vcpu *v, const struct insn *i);
 
+/* Small, for there are many of them; the first INSN_HEAD bytes are all that the
+ * engine needs of an entry that is no instruction. */
 struct insn {
 	insn_fn *fn; /* interpreter's handler; the engine's */
 	union {
 		u64 imm;   /* immediate, sign-extended */
 		void *aux; /* engine's, for ops without an immediate */
 	};
-	s32 disp;   /* of the memory operand */
-	u16 op;     /* enum x86_op */
-	u16 row;    /* row of ops.def */
-	u8 len;     /* bytes, 1..15 */
-	u8 form;    /* enum insn_form */
-	u8 opsize;  /* 1, 2, 4, 8: size of the operation; SIMD: 16 or 32 */
-	u8 memsize; /* bytes that the memory operand moves (0: none/varies) */
-	u8 adsize;  /* 2, 4, 8 */
-	u8 prefix;  /* PFX_* */
-	u8 mem;     /* 1: r/m is memory */
-	u8 reg;     /* ModRM.reg with REX.R */
-	u8 rm;      /* register r/m with REX.B, or opcode register */
-	u8 base, index, scale; /* scale: shift 0..3 */
-	u8 seg;     /* effective segment of the memory operand, SEG_*; of the
-		       source of string instructions, XLAT and MASKMOV too */
-	u8 vreg;    /* VEX.vvvv */
-	u8 cc;      /* condition 0..15 */
-	u8 srcsize; /* MOVZX/MOVSX/MOVSXD/CRC32: size of the source; SIMD: size
-		       of a general register operand, 4 or 8 */
-	u16 off;    /* engine's: offset in its block */
-	u8 modrm;   /* the byte itself, for x87 and thunks */
-	u8 vsib;    /* 1: index is a vector register (gathers) */
-	u8 opc_off; /* where in the bytes the opcode (after 0f, 0f 38...) is */
-	u8 immsize; /* bytes of immediate, at the end of the instruction */
-	u8 reg4;    /* FORM_SIMD: register in imm8[7:4] (VBLENDVPS...) */
-	u8 pad;
+	s32 disp;     /* of the memory operand */
+	u16 off;      /* engine's: offset in its block */
+	u8 len;       /* bytes, 1..15 */
+	u8 form;      /* enum insn_form */
+	u32 op : 12;  /* enum x86_op */
+	u32 row : 12; /* row of ops.def */
+	u32 reg4 : 4; /* FORM_SIMD: register in imm8[7:4] (VBLENDVPS...) */
+	u8 opsize;    /* 1, 2, 4, 8: size of the operation; SIMD: 16 or 32 */
+	u8 memsize;   /* bytes that the memory operand moves (0: none/varies) */
+	u8 prefix;    /* PFX_* */
+	u8 reg;       /* ModRM.reg with REX.R */
+	u8 rm;        /* register r/m with REX.B, or opcode register */
+	u8 base, index;
+	u8 modrm;       /* the byte itself, for x87 and thunks */
+	u8 mem : 1;     /* 1: r/m is memory */
+	u8 vsib : 1;    /* 1: index is a vector register (gathers) */
+	u8 scale : 2;   /* shift 0..3 */
+	u8 seg : 4;     /* effective segment of the memory operand, SEG_*; of
+			   the source of string instructions, XLAT and MASKMOV
+			   too */
+	u8 vreg : 4;    /* VEX.vvvv */
+	u8 cc : 4;      /* condition 0..15 */
+	u8 adsize : 4;  /* 2, 4, 8 */
+	u8 srcsize : 4; /* MOVZX/MOVSX/MOVSXD/CRC32: size of the source; SIMD:
+			   size of a general register operand, 4 or 8 */
+	u8 opc_off : 4; /* where in the bytes the opcode (after 0f...) is */
+	u8 immsize : 4; /* bytes of immediate, at the end of the instruction */
 };
+#define INSN_HEAD offsetof(struct insn, opsize)
 
 /* What decoding depends on besides the bytes. */
 enum decode_mode { DECODE_16, DECODE_32, DECODE_64 };
