@@ -7,7 +7,7 @@
 
 static unsigned book_hash(u64 at)
 {
-	return (unsigned)((at ^ at >> 16) % JIT_HASH_SIZE);
+	return (unsigned)((at ^ at >> 16) >> JIT_MAP_SHIFT) % JIT_HASH_SIZE;
 }
 
 static u32 book_number(const struct jit *j, const struct jit_unit *t)
@@ -39,10 +39,9 @@ struct jit_unit *book_find(struct soft_vcpu *v, const struct jit_place *p,
 /* As branch_lookup() computes it. */
 struct jit_entry *book_entry(struct soft_vcpu *v)
 {
-	u64 lin = v->rip;
+	u64 h = v->rip ^ v->rip >> JIT_MAP_BITS ^ v->fetch_key;
 
-	return &v->jit->map[(u32)(lin ^ lin >> JIT_MAP_BITS ^ v->fetch_key) &
-			    (JIT_MAP_SIZE - 1)];
+	return &v->jit->map[h >> JIT_MAP_SHIFT & (JIT_MAP_SIZE - 1)];
 }
 
 /* Of the entries that lead to t, it knows the latest. */

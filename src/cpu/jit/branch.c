@@ -162,9 +162,9 @@ static void branch_lookup(struct emit *e)
 	emit_u8(e, JIT_MAP_BITS);
 	emit_rr(e, 0x31, false, JIT_S1, JIT_S2);
 	emit_op(e, (struct opc){.code = 0x33}, JIT_S2, rm_v(V(fetch_key)));
-	emit_alu_imm(e, 4, false, JIT_S2, JIT_MAP_SIZE - 1);
+	emit_alu_imm(e, 4, false, JIT_S2, (JIT_MAP_SIZE - 1) << JIT_MAP_SHIFT);
 	emit_op(e, (struct opc){.code = 0xc1}, 4, rm_reg(JIT_S2)); /* SHL */
-	emit_u8(e, 5);
+	emit_u8(e, 5 - JIT_MAP_SHIFT);
 	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2,
 		rm_v(V(jit_map)));
 	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,

@@ -168,12 +168,16 @@ u32 jit_no_simd(const struct soft_vcpu *v)
 struct jit_unit *jit_lookup(struct soft_vcpu *v)
 {
 	struct jit_entry *e = book_entry(v);
+	const struct soft_block *b;
 	struct jit_unit *t;
 	struct jit_place p;
 
 	v->code_page = v->rip & ~(u64)PAGE_MASK;
 	if (e->lin == v->rip && e->key == v->fetch_key && e->unit)
 		return e->unit;
+	b = code_known(v);
+	if (b && b->heat > 1)
+		return NULL; /* still cold */
 	t = jit_fetch(v, &p) ? book_find(v, &p, UNIT_WINDOW) : NULL;
 	if (t)
 		book_map(v, e, t);

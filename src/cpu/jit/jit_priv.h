@@ -31,12 +31,15 @@ extern const u8 jit_host[16];
 #define JIT_HEAT          16
 #define JIT_CACHE_DEFAULT (32 * MIB)
 #define JIT_MAP_BITS      15
-#define JIT_MAP_SIZE      BIT(JIT_MAP_BITS)
-#define JIT_HASH_SIZE     65536u
-#define JIT_PAGE_HASH     8192u
-#define JIT_SLOTS         4u
-#define JIT_PATIENCE      32
-#define JIT_SEGMENTS      8u
+/* Of addresses in tables: units are seldom nearer, and so neighbours share
+ * cache lines. */
+#define JIT_MAP_SHIFT 2
+#define JIT_MAP_SIZE  BIT(JIT_MAP_BITS)
+#define JIT_HASH_SIZE 65536u
+#define JIT_PAGE_HASH 8192u
+#define JIT_SLOTS     4u
+#define JIT_PATIENCE  32
+#define JIT_SEGMENTS  8u
 
 #define JIT_TRACES (TRACE_BLOCKS | TRACE_CODE | TRACE_PERFMAP)
 
