@@ -292,6 +292,15 @@ static int opt_interp(struct run_options *o, char *v, struct err *e)
 	return 0;
 }
 
+static int opt_direct(struct run_options *o, char *v, struct err *e)
+{
+	o->vm.direct = !strcmp(v, "on");
+	if (!o->vm.direct && strcmp(v, "off"))
+		return err_set(e, -EINVAL, "--direct: '%s' is not on or off",
+			       v);
+	return 0;
+}
+
 static int opt_trace(struct run_options *o, char *v, struct err *e)
 {
 	return trace_parse(&o->trace, v, e);
@@ -370,6 +379,7 @@ static const struct option_row rows[] = {
 	{"--nested", false, opt_nested},
 	{"--interpret", false, opt_interp},
 	{"--code-cache", true, opt_code_cache},
+	{"--direct", true, opt_direct},
 	{"--lockstep", true, opt_lockstep},
 	{"--trace", true, opt_trace},
 	{"--trace-file", true, opt_trace_file},

@@ -51,6 +51,12 @@ const char *const vcpu_stat_names[VCPU_STATS] = {
 	[VCPU_STAT_OUT_SIMD] = "out_simd",
 	[VCPU_STAT_OUT_ADDRESS] = "out_address",
 	[VCPU_STAT_OUT_NONE] = "out_none",
+	[VCPU_STAT_DIRECT] = "direct",
+	[VCPU_STAT_DIRECT_CALL] = "direct_call",
+	[VCPU_STAT_DIRECT_FAULT] = "direct_fault",
+	[VCPU_STAT_DIRECT_TRAP] = "direct_trap",
+	[VCPU_STAT_DIRECT_KICK] = "direct_kick",
+	[VCPU_STAT_DIRECT_CODE] = "direct_code",
 };
 /* clang-format on */
 

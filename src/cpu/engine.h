@@ -60,6 +60,9 @@ struct engine_config {
 	/* Soft engine: check translated code against the interpreter for so
 	 * many instructions; one vCPU. 0: do not. */
 	u64 lockstep;
+	/* Soft engine with a translator: run user code directly where that is
+	 * faster. */
+	bool direct;
 	/* Soft engine: what is traced; NULL: nothing. The caller's. */
 	const struct trace *trace;
 	/* KVM: a ring of dirty pages for each vCPU, where there is one; costs
@@ -115,6 +118,13 @@ enum vcpu_stat {
 	VCPU_STAT_OUT_SIMD,    /* vector state does not allow it */
 	VCPU_STAT_OUT_ADDRESS, /* branch to a non-canonical address */
 	VCPU_STAT_OUT_NONE,    /* hot code of which no unit can be made */
+	/* Direct execution: stops of child processes, of these for */
+	VCPU_STAT_DIRECT,
+	VCPU_STAT_DIRECT_CALL,  /* system calls, */
+	VCPU_STAT_DIRECT_FAULT, /* pages not mapped there, */
+	VCPU_STAT_DIRECT_TRAP,  /* other exceptions, */
+	VCPU_STAT_DIRECT_KICK,  /* interrupts and kicks; */
+	VCPU_STAT_DIRECT_CODE,  /* times code was not for there */
 	VCPU_STATS,
 };
 extern const char *const vcpu_stat_names[VCPU_STATS];

@@ -309,3 +309,15 @@ bool mem_would_sleep(const struct mem *m)
 {
 	return mem_absent(m) && pthread_equal(m->keeper, pthread_self());
 }
+
+void mem_alone_begin(struct mem *m)
+{
+	__atomic_add_fetch(&m->alone, 1, __ATOMIC_SEQ_CST);
+	if (m->alone_begun)
+		m->alone_begun(m->alone_arg);
+}
+
+void mem_alone_end(struct mem *m)
+{
+	__atomic_sub_fetch(&m->alone, 1, __ATOMIC_SEQ_CST);
+}

@@ -50,6 +50,10 @@ struct mem {
 	unsigned nslots;
 	bool absent;      /* atomic; see mem_absent_begin() */
 	pthread_t keeper; /* set before absent */
+	u32 alone;        /* atomic; see mem_alone_begin() */
+	/* Set once by the engine: what it means to mem_alone_begin(). */
+	void (*alone_begun)(void *arg);
+	void *alone_arg;
 	/* Set once by the engine: [gpa, gpa + len) with code was written. */
 	void (*code_written)(void *arg, gpa_t gpa, u64 len);
 	void *code_written_arg;
@@ -105,6 +109,14 @@ void mem_absent_begin(struct mem *m);
 void mem_absent_end(struct mem *m);
 bool mem_absent(const struct mem *m);
 bool mem_would_sleep(const struct mem *m);
+
+/*
+ * From begin to end this mapping of the memory, base, is the only one that is
+ * used: somebody watches what is read or written by it (userfaultfd). Engines
+ * have other ones. They nest; not for vCPU threads.
+ */
+void mem_alone_begin(struct mem *m);
+void mem_alone_end(struct mem *m);
 
 /* Index of the page in attr and dirty; p points into base. */
 static inline u64 mem_page(const struct mem *m, const void *p)

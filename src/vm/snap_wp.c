@@ -117,6 +117,7 @@ struct snap_wp *snap_wp_new(struct mem *m, void (*before)(void *arg, u64 page),
 	w->fd = w->stop = -1;
 	w->before = before;
 	w->arg = arg;
+	mem_alone_begin(m);
 	w->dirty = calloc(ALIGN_UP(m->size >> PAGE_SHIFT, 64) / 64, 8);
 	if (w->dirty && !wp_open(w, e) && !wp_start(w, e))
 		return w;
@@ -161,6 +162,7 @@ void snap_wp_free(struct snap_wp *w)
 {
 	if (!w)
 		return;
+	mem_alone_end(w->m);
 	if (w->started) {
 		uffd_unregister(w->fd, w->m->base, w->m->size);
 		eventfd_write(w->stop, 1);

@@ -183,6 +183,7 @@ static int vm_make_engine(struct vm *vm, struct err *e)
 		.cpuid = vm->config.cpuid,
 		.nested = vm->config.nested,
 		.translator = vm->config.interp_only ? NULL : &jit_translator,
+		.direct = vm->config.direct,
 		.trace = vm->config.trace,
 		.code_cache = vm->config.code_cache,
 		.lockstep = vm->config.lockstep,

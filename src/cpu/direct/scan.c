@@ -15,6 +15,11 @@
  * - PUSHF, POPF: with IOPL 0 and IF set the guest sees and changes at CPL 3
  *   the bits that it would; TF makes the host trap after the next instruction.
  * - MOV from a segment register, PUSH FS: the selectors are equal.
+ * - MOV and POP to one: whoever runs code directly looks at the selectors when
+ *   it stops.
+ * - RDTSC, RDTSCP: the child has PR_SET_TSC, with which they fault.
+ * - XBEGIN and its like: they do what they do, announced or not, and stand
+ *   among the C library's string functions.
  * - RDFSBASE and its like: the bases are the guest's while its code runs.
  * - RDRAND and other features of the model: the guest has all that the host
  *   has. AMX and CET stay off in a process that did not ask for them.
@@ -33,8 +38,6 @@ static const struct scan_op {
 	const char *why;
 } scan_ops[] = {
 	{OP_CPUID, "CPUID tells of the host's features"},
-	{OP_RDTSC, "RDTSC tells the host's time"},
-	{OP_RDTSCP, "RDTSCP tells the host's time and CPU"},
 	{OP_RDPID, "RDPID tells the host's CPU"},
 	{OP_XGETBV, "XGETBV tells the host's vector state"},
 	{OP_LSL, "LSL reads the host's descriptors"},
@@ -53,8 +56,6 @@ static const struct scan_op {
 	{OP_SYSENTER, "SYSENTER loses RSP and RIP in the host's kernel"},
 	{OP_VMCALL, "VMCALL asks the host's hypervisor"},
 	{OP_VMMCALL, "VMMCALL asks the host's hypervisor"},
-	{OP_MOV_TO_SREG, "MOV to a segment register uses the host's GDT"},
-	{OP_POP_SREG, "POP of a segment register uses the host's GDT"},
 	{OP_LSS, "LSS uses the host's GDT"},
 	{OP_LFS, "LFS uses the host's GDT"},
 	{OP_LGS, "LGS uses the host's GDT"},
@@ -78,8 +79,7 @@ static const struct scan_absent {
 	const char *why; /* their names */
 } scan_absents[] = {
 	{MAP_1B, 0x62, 0x62, ANY, ANY, "AVX-512"}, /* EVEX: see scan_is_evex */
-	{MAP_1B, 0xc6, 0xc7, 0x80, 0, "XABORT, XBEGIN"},
-	{MAP_0F, 0x01, 0x01, 0xa4, 0, "XTEST, SERIALIZE, RDPKRU, MONITORX"},
+	{MAP_0F, 0x01, 0x01, 0xa0, 0, "SERIALIZE, RDPKRU, MONITORX"},
 	{MAP_0F, 0xae, 0xae, 0x50, 0x10, "UMONITOR, TPAUSE, PTWRITE"},
 	{MAP_38, 0xcf, 0xcf, ANY, ANY, "GFNI"},
 	{MAP_38, 0xf8, 0xf9, ANY, ANY, "MOVDIRI, MOVDIR64B"},

@@ -106,6 +106,8 @@ static const void *call_run(struct soft_vcpu *v, const struct jit_call *c)
 	if (!c->ends && !changed && v->rip == next && v->mode == mode &&
 	    !(c->vectors && v->jit_no_simd))
 		return NULL;
+	if (unlikely(v->direct_on) && v->cpl == 3)
+		return call_out(v, JIT_EXIT_POLL);
 	t = jit_lookup(v);
 	return t ? codebuf_exec(&v->jit->buf, t->entry_fl)
 		 : call_out(v, JIT_EXIT_INDIRECT);

@@ -13,6 +13,7 @@
 
 #include "cpu/soft/access.h"
 #include "cpu/soft/block.h"
+#include "cpu/soft/direct.h"
 #include "cpu/soft/int.h"
 
 #define CODE_ARENA_DEFAULT (2 * MIB)
@@ -51,6 +52,8 @@ static void code_pages_clear(struct soft_code *c)
 	c->npages = 0;
 	if (c->v->jit)
 		c->v->jit_ops->flush(c->v);
+	if (c->v->direct)
+		direct_note_all_code(c->v);
 }
 
 /* Bytes of the page that translated code depends on. */
@@ -249,6 +252,8 @@ static void code_store(struct soft_vcpu *v, u64 page, u64 off, u64 n)
 		code_world_post(c->world, v, page, granules);
 	if (!p)
 		return;
+	if (v->direct)
+		direct_note_code(v, page);
 	if (p->granules & granules)
 		code_page_written(v, p, off, n);
 	if (!p->granules)
@@ -277,6 +282,8 @@ static void code_posted(struct soft_vcpu *v, const struct code_post *post)
 
 	if (!p)
 		return;
+	if (v->direct)
+		direct_note_code(v, post->page);
 	left = post->granules & p->granules;
 	while (left) {
 		unsigned from = (unsigned)__builtin_ctzll(left);

@@ -5,6 +5,7 @@
  */
 #include "cpu/soft/event.h"
 
+#include "cpu/soft/direct.h"
 #include "cpu/soft/segment.h"
 #include "cpu/soft/sys.h"
 
@@ -141,6 +142,8 @@ bool soft_deliver_events(struct soft_vcpu *v)
 		if (n >= 0) {
 			v->vcpu.stat[VCPU_STAT_IRQ]++;
 			event_trace_irq(v, n);
+			if (v->direct)
+				soft_direct_sample(v);
 			event_external(v, (u8)n);
 		}
 	}

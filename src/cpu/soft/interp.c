@@ -6,6 +6,7 @@
  * wants attention, an entry point is not known, or an instruction faults.
  */
 #include "cpu/soft/code.h"
+#include "cpu/soft/direct.h"
 #include "cpu/soft/event.h"
 #include "cpu/soft/exclusive.h"
 #include "cpu/soft/int.h"
@@ -189,7 +190,8 @@ static int interp_loop(struct soft_vcpu *v)
 		}
 		if (unlikely((a & ATTN_STEP) || v->shadow))
 			interp_step(v);
-		else
+		else if (!unlikely(v->direct_on) || v->cpl != 3 ||
+			 !soft_direct_run(v))
 			interp_go(v);
 	}
 	return interp_stopped(v);

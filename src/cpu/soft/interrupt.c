@@ -5,6 +5,7 @@
  *
  * All reads and checks and the pushes come first, then the registers change.
  */
+#include "cpu/soft/direct.h"
 #include "cpu/soft/event.h"
 #include "cpu/soft/segment.h"
 
@@ -213,6 +214,8 @@ static void event_real(struct soft_vcpu *v, const struct event *e)
 
 void event_deliver(struct soft_vcpu *v, const struct event *e)
 {
+	if (v->cpl == 3)
+		soft_user_left(v);
 	if (v->mode & MODE_PE)
 		event_protected(v, e);
 	else

@@ -406,8 +406,7 @@ static bool mmu_watched(const struct soft_vcpu *v, gva_t lin)
 	return false;
 }
 
-/* Announces a write tag; false if the page holds code and must not have one. */
-static bool mmu_may_write(struct soft_vcpu *v, const u8 *host)
+bool mmu_may_write(struct soft_vcpu *v, const u8 *host)
 {
 	struct mem *m = soft_mem(v);
 	u8 *attr = &m->attr[mem_page(m, host)];

@@ -105,6 +105,8 @@ bool mmu_translate(struct soft_vcpu *v, gva_t lin, enum mmu_access access,
  * is known, and accessed and dirty bits are set. At CPL.
  */
 void mmu_refill(struct soft_vcpu *v, gva_t lin);
+/* Announces a write tag; false if the page holds code and must not have one. */
+bool mmu_may_write(struct soft_vcpu *v, const u8 *host);
 NORETURN void mmu_fault(struct soft_vcpu *v, gva_t lin, u32 error);
 
 /* Bytes at a guest physical address that is not RAM: APIC or cpu_ops. */

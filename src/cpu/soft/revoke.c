@@ -17,6 +17,7 @@
 #include <sched.h>
 
 #include "cpu/soft/access.h"
+#include "cpu/soft/direct.h"
 #include "mem/mem.h"
 
 void mmu_revoke_post(struct soft_vcpu *w, const u8 *host)
@@ -62,6 +63,8 @@ void mmu_answer(struct soft_vcpu *v)
 			for (unsigned k = 0; k < n; k++)
 				tlb_drop_write(v, s, (u8 *)page[k]);
 	}
+	for (unsigned k = 0; v->direct && k < MIN(n, MMU_REVOKE + 1); k++)
+		direct_note_host(v, n > MMU_REVOKE ? NULL : (u8 *)page[k]);
 	__atomic_store_n(&v->flush_done, req, __ATOMIC_SEQ_CST);
 }
 

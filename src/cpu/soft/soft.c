@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "cpu/soft/access.h"
+#include "cpu/soft/direct.h"
 #include "cpu/soft/event.h"
 #include "cpu/soft/mmu.h"
 #include "cpu/soft/sys.h"
@@ -113,6 +114,7 @@ static void soft_engine_free(struct engine *eg)
 	}
 	if (g->code)
 		code_world_free(g->code);
+	g->engine.config.mem->alone_begun = NULL;
 	pthread_mutex_destroy(&g->lock);
 	free(g);
 }
@@ -125,49 +127,9 @@ static int soft_model(struct cpuid_model *m, unsigned cpus, struct err *e)
 	return 0;
 }
 
-static struct engine *soft_engine_new(const struct engine_config *c,
-				      struct err *e)
-{
-	struct soft_engine *g = calloc(1, sizeof(*g));
-
-	if (!g) {
-		err_set(e, -ENOMEM, "no memory for the soft engine");
-		return NULL;
-	}
-	g->engine.class = &soft_engine;
-	g->engine.config = *c;
-	g->tsc_hz = clock_tsc_hz();
-	g->tsc_base = clock_tsc();
-	g->tsc_offset = -g->tsc_base;
-	pthread_mutex_init(&g->lock, NULL);
-	if (c->cpuid)
-		g->cpuid = *c->cpuid;
-	else
-		soft_model(&g->cpuid, c->cpus, e);
-	g->engine.config.cpuid = &g->cpuid;
-	g->phys_bits = cpuid_model_get(&g->cpuid, 0x80000008, 0, 0).eax & 0xff;
-	g->code = code_world_new(c->mem, c->cpus, e);
-	if (!g->code || soft_start_loop(g, e)) {
-		soft_engine_free(&g->engine);
-		return NULL;
-	}
-	return &g->engine;
-}
-
 static struct soft_vcpu *soft_cpu(struct soft_engine *g, unsigned id)
 {
 	return __atomic_load_n(&g->cpus[id], __ATOMIC_ACQUIRE);
-}
-
-static int soft_mem_changed(struct engine *eg, struct err *e)
-{
-	struct soft_engine *g = soft_of(eg);
-
-	(void)e;
-	for (unsigned i = 0; i < SOFT_CPUS; i++)
-		if (soft_cpu(g, i))
-			mmu_flush_all(soft_cpu(g, i));
-	return 0;
 }
 
 /* Drops the write tags of v for it while it is kept out of vcpu_run(). False:
@@ -199,6 +161,54 @@ static int soft_dirty_sync(struct engine *eg, struct err *e)
 		while (v && mmu_revoking(v) && !soft_answer_for(v))
 			mmu_revoke_wait(NULL, v);
 	}
+	return 0;
+}
+
+/* Nobody runs in a child any more, nor will, for mem->alone is set. */
+static void soft_mem_alone(void *arg)
+{
+	soft_dirty_sync(arg, NULL);
+}
+
+static struct engine *soft_engine_new(const struct engine_config *c,
+				      struct err *e)
+{
+	struct soft_engine *g = calloc(1, sizeof(*g));
+
+	if (!g) {
+		err_set(e, -ENOMEM, "no memory for the soft engine");
+		return NULL;
+	}
+	g->engine.class = &soft_engine;
+	g->engine.config = *c;
+	g->tsc_hz = clock_tsc_hz();
+	g->tsc_base = clock_tsc();
+	g->tsc_offset = -g->tsc_base;
+	pthread_mutex_init(&g->lock, NULL);
+	if (c->cpuid)
+		g->cpuid = *c->cpuid;
+	else
+		soft_model(&g->cpuid, c->cpus, e);
+	g->engine.config.cpuid = &g->cpuid;
+	g->phys_bits = cpuid_model_get(&g->cpuid, 0x80000008, 0, 0).eax & 0xff;
+	g->code = code_world_new(c->mem, c->cpus, e);
+	c->mem->alone_arg = &g->engine;
+	c->mem->alone_begun = soft_mem_alone;
+	if (!g->code || soft_start_loop(g, e)) {
+		soft_engine_free(&g->engine);
+		return NULL;
+	}
+	return &g->engine;
+}
+
+static int soft_mem_changed(struct engine *eg, struct err *e)
+{
+	struct soft_engine *g = soft_of(eg);
+
+	(void)e;
+	for (unsigned i = 0; i < SOFT_CPUS; i++)
+		if (soft_cpu(g, i))
+			mmu_flush_all(soft_cpu(g, i));
 	return 0;
 }
 
@@ -283,6 +293,7 @@ static void soft_vcpu_free(struct vcpu *vc)
 		loop_timer_free(v->timer);
 	if (v->simd)
 		simd_fini(v);
+	soft_direct_fini(v);
 	if (v->code)
 		soft_code_fini(v);
 	if (v->jit)
@@ -340,6 +351,7 @@ static int soft_vcpu_init(struct soft_vcpu *v, struct err *e)
 		rc = simd_init(v, e);
 	if (rc)
 		return rc;
+	soft_direct_init(v);
 	cpu_state_reset(&s, v->vcpu.id);
 	lapic_get_regs(v->vcpu.lapic, &s.lapic);
 	g->tsc_moment = g->tsc_base;

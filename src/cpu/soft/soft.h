@@ -18,6 +18,7 @@
 #include <setjmp.h>
 
 #include "base/trace.h"
+#include "cpu/direct/dspace.h"
 #include "cpu/engine.h"
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/insn.h"
@@ -83,6 +84,8 @@ struct soft_engine {
 	unsigned phys_bits;                /* immutable */
 	pthread_mutex_t lock;              /* cpus[]; lock order: alone */
 	struct soft_vcpu *cpus[SOFT_CPUS]; /* by id; atomic pointers */
+	u8 direct_cpu[SOFT_CPUS]; /* host CPUs in use (direct_place.c); atomic
+				   */
 	struct code_world *code;
 	struct loop *loop; /* runs the APIC timers, on loop_thread */
 	pthread_t loop_thread;
@@ -111,7 +114,8 @@ struct soft_vcpu {
 	struct tlb_entry *tlb;     /* for explicit accesses at CPL (and AC) */
 	struct tlb_entry *tlb_sys; /* for implicit supervisor accesses */
 	struct soft_window window; /* for accesses by tlb */
-	u32 attention; /* atomic; non-zero: leave the fast loop (ATTN_*) */
+	u32 attention;    /* atomic; non-zero: leave the fast loop (ATTN_*) */
+	pid_t direct_pid; /* atomic; a child that runs for it, or 0 */
 	u64 insns;     /* executed; vcpu.stat[VCPU_STAT_INSNS] when leaving */
 	u64 block_rip; /* of the first instruction of block */
 	u64 code_key;  /* what entry points are tagged with (code.c) */
@@ -169,6 +173,12 @@ struct soft_vcpu {
 	struct jit *jit; /* NULL: interpreter only */
 	const struct soft_jit_ops *jit_ops;
 
+	/* Direct execution (direct.h): whether user code of this address space
+	 * is run so, and not until the kernel has been in; how often it was. */
+	bool direct_want, direct_on;
+	u32 user_exits;
+	struct soft_direct *direct; /* NULL: none here */
+
 	/* Each file's private parts, made by its own x_init(). */
 	struct soft_mmu *mmu;   /* TLBs and walk caches */
 	struct soft_code *code; /* decoded blocks */
@@ -211,7 +221,12 @@ static inline const struct trace *soft_trace(const struct soft_vcpu *v)
 
 static inline void soft_attention(struct soft_vcpu *v, u32 bits)
 {
+	pid_t child;
+
 	__atomic_or_fetch(&v->attention, bits, __ATOMIC_SEQ_CST);
+	child = __atomic_load_n(&v->direct_pid, __ATOMIC_SEQ_CST);
+	if (unlikely(child))
+		dspace_kick(child);
 }
 
 /* Delivers exception vector at the current instruction. Never returns. */

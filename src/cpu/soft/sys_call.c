@@ -3,6 +3,7 @@
  * SYSCALL, SYSRET, SYSENTER, SYSEXIT as Intel processors do them (SDM volume
  * 2): no descriptor is read, the segments are flat by definition.
  */
+#include "cpu/soft/direct.h"
 #include "cpu/soft/event.h"
 #include "cpu/soft/segment.h"
 #include "cpu/soft/sys.h"
@@ -40,6 +41,7 @@ static void sys_syscall(struct soft_vcpu *v, const struct insn *i)
 	v->gpr[REG_CX] = insn_next(v, i);
 	v->gpr[11] = rflags;
 	v->sys->skip_step = v->msr.sfmask & RFLAGS_TF;
+	soft_user_left(v);
 	v->cpl = 0;
 	soft_set_rflags(v, rflags & ~v->msr.sfmask);
 	flat_enter(v, sel, sel + 8, FLAT_CODE64, 0, v->msr.lstar);

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "cpu/soft/access.h"
+#include "cpu/soft/direct.h"
 #include "mem/mem.h"
 
 /* Filters of 512 bits, by a part of the linear address. */
@@ -189,6 +190,8 @@ static void exec_address_space_changed(struct soft_vcpu *v)
 
 void tlb_set_flush(struct soft_vcpu *v, struct mmu_set *s)
 {
+	if (v->direct)
+		direct_note_set(v, s);
 	tlb_window_drop(v);
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		tlb_flush(v, &s->tlb[k]);
@@ -206,6 +209,8 @@ static void tlb_set_flush_nonglobal(struct soft_vcpu *v, struct mmu_set *s)
 		tlb_set_flush(v, s);
 		return;
 	}
+	if (v->direct)
+		direct_note_set(v, s);
 	tlb_window_drop(v);
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		tlb_flush_nonglobal(v, &s->tlb[k]);
@@ -291,6 +296,8 @@ static void tlb_set_retire(struct soft_vcpu *v, struct mmu_set *s)
 		tlb_set_flush(v, s);
 	else
 		s->stale = true;
+	if (v->direct)
+		direct_note_set(v, s);
 }
 
 void mmu_flush_all(struct soft_vcpu *v)
@@ -384,6 +391,8 @@ void mmu_cr3_changed(struct soft_vcpu *v, bool keep)
 	exec_address_space_changed(v);
 	exec_update(v);
 	mmu_select(v);
+	if (v->direct)
+		soft_direct_switched(v);
 }
 
 void mmu_trim(struct soft_vcpu *v)
@@ -439,6 +448,8 @@ static void tlb_set_invlpg(struct soft_vcpu *v, struct mmu_set *s, gva_t lin)
 	else if (tlb_filter_has(s->large, lin >> 21) ||
 		 tlb_filter_has(s->large, (lin >> 21) ^ 1))
 		shift = 22; /* 4 MiB or, needlessly, two of 2 MiB */
+	if (v->direct)
+		direct_note_page(v, s, lin, shift);
 	for (unsigned k = 0; k < TLB_KINDS; k++)
 		if (shift)
 			tlb_drop_large(m, &s->tlb[k], lin, shift);
