@@ -51,6 +51,7 @@ enum virtio_id {
 	VIRTIO_ID_CONSOLE = 3,
 	VIRTIO_ID_RNG = 4,
 	VIRTIO_ID_BALLOON = 5,
+	VIRTIO_ID_VSOCK = 19,
 };
 
 /* Saved. The q_ arrays are up to date only between saving and loading: while
