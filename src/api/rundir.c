@@ -248,11 +248,11 @@ int rundir_log(struct rundir *r, struct err *e)
 }
 
 /* By the folder's descriptor: a path could be longer than an address may. */
-static void rundir_address(struct sockaddr_un *a, int dir)
+static void rundir_address(struct sockaddr_un *a, int dir, const char *file)
 {
 	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
-	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/api.sock",
-		 dir);
+	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/%s", dir,
+		 file);
 }
 
 int rundir_listen(struct rundir *r, struct err *e)
@@ -262,9 +262,9 @@ int rundir_listen(struct rundir *r, struct err *e)
 
 	if (fd < 0)
 		return err_errno(e, -errno, "cannot make a control socket");
-	rundir_address(&a, r->dir);
+	rundir_address(&a, r->dir, RUNDIR_API);
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) ||
-	    fchmodat(r->dir, "api.sock", 0600, 0) || listen(fd, BACKLOG)) {
+	    fchmodat(r->dir, RUNDIR_API, 0600, 0) || listen(fd, BACKLOG)) {
 		int rc = err_errno(e, -errno,
 				   "cannot make the control socket of %s",
 				   r->name);
@@ -298,7 +298,8 @@ static int rundir_none(const char *name, struct err *e)
 }
 
 /* A connection, or -errno as connect() gives it. */
-static int rundir_open_socket(int base, const char *name, pid_t *pid)
+static int rundir_open_socket(int base, const char *name, const char *file,
+			      pid_t *pid)
 {
 	struct sockaddr_un a;
 	struct ucred peer;
@@ -307,7 +308,7 @@ static int rundir_open_socket(int base, const char *name, pid_t *pid)
 	int rc, dir = openat(base, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd >= 0 && dir >= 0)
-		rundir_address(&a, dir);
+		rundir_address(&a, dir, file);
 	rc = fd < 0 || dir < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a))
 		     ? -errno
 		     : 0;
@@ -329,7 +330,8 @@ static bool rundir_soon(int rc)
 	return rc == -ENOENT || rc == -ECONNREFUSED || rc == -EAGAIN;
 }
 
-int rundir_connect(const char *name, pid_t *pid, struct err *e)
+static int rundir_connect_to(const char *name, const char *file, pid_t *pid,
+			     struct err *e)
 {
 	int base, fd = rundir_check_name(name, e);
 
@@ -344,7 +346,7 @@ int rundir_connect(const char *name, pid_t *pid, struct err *e)
 		fd = -ESRCH;
 		if (!rundir_alive(base, name, pid))
 			break;
-		fd = rundir_open_socket(base, name, pid);
+		fd = rundir_open_socket(base, name, file, pid);
 		if (!rundir_soon(fd) || i == CONNECT_TRIES)
 			break;
 		usleep(CONNECT_US);
@@ -355,6 +357,16 @@ int rundir_connect(const char *name, pid_t *pid, struct err *e)
 	if (rundir_soon(fd))
 		return err_set(e, -EAGAIN, "%s does not answer", name);
 	return fd >= 0 ? fd : err_errno(e, fd, "cannot reach %s", name);
+}
+
+int rundir_connect(const char *name, pid_t *pid, struct err *e)
+{
+	return rundir_connect_to(name, RUNDIR_API, pid, e);
+}
+
+int rundir_connect_vsock(const char *name, struct err *e)
+{
+	return rundir_connect_to(name, RUNDIR_VSOCK, NULL, e);
 }
 
 static int rundir_compare(const void *a, const void *b)

@@ -3,6 +3,7 @@
  * Running VMs by name: each has a folder BASE/NAME with
  *   lock      flock()ed by the monitor as long as it lives; holds its pid
  *   api.sock  the control socket
+ *   vsock.sock  virtio sockets, if the VM has them and no other path
  *   log       what a monitor in the background had to say
  * BASE is $SUBLET_RUNTIME_DIR, or /run/sublet for root, or
  * $XDG_RUNTIME_DIR/sublet, or /tmp/sublet-UID; it must belong to the user and
@@ -19,7 +20,9 @@
 #include "base/err.h"
 #include "base/types.h"
 
-#define RUNDIR_NAME 61 /* with its NUL */
+#define RUNDIR_NAME  61 /* with its NUL */
+#define RUNDIR_API   "api.sock"
+#define RUNDIR_VSOCK "vsock.sock"
 
 struct rundir {
 	char name[RUNDIR_NAME];
@@ -50,6 +53,8 @@ void rundir_release(struct rundir *r);
  * pid: its monitor's (also with -EAGAIN), may be NULL.
  */
 int rundir_connect(const char *name, pid_t *pid, struct err *e);
+/* The same to its virtio sockets. */
+int rundir_connect_vsock(const char *name, struct err *e);
 /* Names of the running VMs in alphabetical order; one block, to be freed. */
 int rundir_list(char (**names)[RUNDIR_NAME], size_t *n, struct err *e);
 

@@ -24,7 +24,7 @@
 #define VSOCK_BUFFER      131072u /* from the guest, of each */
 #define VSOCK_CID_HOST    2u
 #define VSOCK_CID_MIN     3u
-#define VSOCK_CID_MAX     0xfffffffeu
+#define VSOCK_CID_MAX     0x7fffffffu
 
 /* As on the wire (5.10.6), little-endian. */
 struct vsock_hdr {

@@ -20,8 +20,8 @@ enum {
 
 /* One file a verb, the small ones in actions.c. */
 extern const struct cli_verb cli_run, cli_image, cli_doctor, cli_ps, cli_info,
-	cli_stats, cli_events, cli_console, cli_wait, cli_pause, cli_resume,
-	cli_stop, cli_kill, cli_reset, cli_power_button, cli_nmi;
+	cli_stats, cli_events, cli_console, cli_vsock, cli_wait, cli_pause,
+	cli_resume, cli_stop, cli_kill, cli_reset, cli_power_button, cli_nmi;
 /* Moving a VM. */
 extern const struct cli_verb cli_migrate, cli_receive;
 /* Saving it. */

@@ -23,12 +23,12 @@ static const struct cli_verb cli_help = {
 };
 
 static const struct cli_verb *const verbs[] = {
-	&cli_run,      &cli_ps,      &cli_info,    &cli_stats,
-	&cli_console,  &cli_wait,    &cli_events,  &cli_pause,
-	&cli_resume,   &cli_stop,    &cli_kill,    &cli_power_button,
-	&cli_reset,    &cli_nmi,     &cli_migrate, &cli_receive,
-	&cli_snapshot, &cli_restore, &cli_clone,   &cli_image,
-	&cli_doctor,   &cli_version, &cli_help,
+	&cli_run,          &cli_ps,       &cli_info,    &cli_stats,
+	&cli_console,      &cli_vsock,    &cli_wait,    &cli_events,
+	&cli_pause,        &cli_resume,   &cli_stop,    &cli_kill,
+	&cli_power_button, &cli_reset,    &cli_nmi,     &cli_migrate,
+	&cli_receive,      &cli_snapshot, &cli_restore, &cli_clone,
+	&cli_image,        &cli_doctor,   &cli_version, &cli_help,
 };
 
 static const struct cli_verb *main_find(const char *name)

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#define _GNU_SOURCE
 #include "cli/options.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/rundir.h"
 
@@ -204,6 +207,51 @@ static int opt_net(struct run_options *o, char *v, struct err *e)
 	return 0;
 }
 
+/* For others, who may stand in another folder; it lives as long as we do. */
+static char *absolute_path(char *path)
+{
+	char *cwd = *path == '/' ? NULL : getcwd(NULL, 0), *out = path;
+
+	if (cwd && asprintf(&out, "%s/%s", cwd, path) < 0)
+		out = path;
+	free(cwd);
+	return out;
+}
+
+int parse_vsock(struct vm_vsock *o, char *v, struct err *e)
+{
+	unsigned long long cid = o->cid;
+	char *path = strstr(v, "path="), *end;
+
+	if (path && path > v && path[-1] == ',')
+		path[-1] = 0;
+	else if (path != v)
+		path = NULL;
+	if (path && path[5])
+		o->path = absolute_path(path + 5);
+	if (!strncmp(v, "cid=", 4)) {
+		cid = isdigit((unsigned char)v[4]) ? strtoull(v + 4, &end, 10)
+						   : 0;
+		if (cid < VSOCK_CID_MIN || cid > VSOCK_CID_MAX || *end)
+			return err_set(e, -EINVAL,
+				       "--vsock: the CID is a number from %u "
+				       "to %u, not '%s'",
+				       VSOCK_CID_MIN, VSOCK_CID_MAX, v + 4);
+	} else if (strcmp(v, "on") && (v != path || !path[5])) {
+		return err_set(e, -EINVAL,
+			       "--vsock: '%s' is none of on, cid=N, path=FILE, "
+			       "cid=N,path=FILE",
+			       v);
+	}
+	o->cid = cid ? (u32)cid : vsock_cid_draw();
+	return 0;
+}
+
+static int opt_vsock(struct run_options *o, char *v, struct err *e)
+{
+	return parse_vsock(&o->vm.vsock, v, e);
+}
+
 static int opt_forward(struct run_options *o, char *v, struct err *e)
 {
 	if (o->vm.nforwards == VM_FORWARDS)
@@ -370,6 +418,7 @@ static const struct option_row rows[] = {
 	{"--disk", true, opt_disk},
 	{"--net", true, opt_net},
 	{"--forward", true, opt_forward},
+	{"--vsock", true, opt_vsock},
 	{"--console", true, opt_console},
 	{"--engine", true, opt_engine},
 	{"--name", true, opt_name},

@@ -162,6 +162,24 @@ static int session_debug_console(struct session *s, struct err *e)
 	return s->backends.debug ? 0 : -ENOMEM;
 }
 
+/* In the folder of our name it is gone with us. */
+static int session_vsock(struct session *s, struct err *e)
+{
+	const struct vm_vsock *v = &s->o->vm.vsock;
+	char own[64];
+
+	if (!v->cid)
+		return 0;
+	if (!v->path && s->dir.lock < 0)
+		return err_set(e, -EINVAL,
+			       "--vsock needs path=FILE where the machine has "
+			       "no folder of its own");
+	snprintf(own, sizeof(own), "/proc/self/fd/%d/" RUNDIR_VSOCK,
+		 s->dir.dir);
+	s->backends.vsock = vsock_new(v->path ? v->path : own, e);
+	return s->backends.vsock ? 0 : -EIO;
+}
+
 static int session_backends(struct session *s, struct err *e)
 {
 	int rc;
@@ -175,6 +193,8 @@ static int session_backends(struct session *s, struct err *e)
 	rc = session_console(s, e);
 	if (!rc)
 		rc = session_debug_console(s, e);
+	if (!rc)
+		rc = session_vsock(s, e);
 	if (rc) {
 		chr_free(s->backends.console);
 		s->backends.console = s->console = NULL;

@@ -14,6 +14,7 @@
 #define VM_VM_H
 
 #include "backend/chr.h"
+#include "backend/vsock.h"
 #include "base/err.h"
 #include "base/trace.h"
 #include "cpu/engine.h"
@@ -38,6 +39,12 @@ struct vm_disk {
 	int layer_data, layer_map; /* descriptors, the caller's */
 };
 
+/* Virtio sockets, backend/vsock.h. */
+struct vm_vsock {
+	u32 cid;          /* 0: none */
+	const char *path; /* absolute; NULL: in the folder of the VM's name */
+};
+
 /* Strings are the caller's and outlive the VM. */
 struct vm_config {
 	const char *name;
@@ -58,6 +65,8 @@ struct vm_config {
 	enum vm_net net;
 	const char *forwards[VM_FORWARDS]; /* "tcp:HOST:GUEST" */
 	unsigned nforwards;
+	u8 mac[6]; /* of the network device */
+	struct vm_vsock vsock;
 	u16 debug_exit_port;    /* 0: none */
 	u16 debug_console_port; /* 0: none */
 	/* There is a console, and ports of these names; vm_new() adds those
@@ -77,6 +86,12 @@ struct vm_config {
 
 /* Fills in what a VM has if nobody says otherwise. */
 void vm_config_init(struct vm_config *c);
+/* "02:00:0a:00:02:0f"; parse: false if it is none, or that of a group. */
+#define VM_MAC_TEXT 18
+void vm_mac_text(const u8 mac[6], char text[VM_MAC_TEXT]);
+bool vm_mac_parse(const char *text, u8 mac[6]);
+/* A random one, locally administered. */
+void vm_mac_draw(u8 mac[6]);
 /* One clear sentence for what cannot be. Changes nothing. */
 int vm_config_check(const struct vm_config *c, struct err *e);
 
@@ -107,6 +122,7 @@ struct vm_backends {
 	struct chr *debug;   /* debug console; taken over */
 	const struct vm_port *ports;
 	unsigned nports;
+	struct vsock *vsock; /* taken over; there if config.vsock.cid is */
 };
 
 /* Checks the configuration, opens files, builds the machine. Nothing runs.

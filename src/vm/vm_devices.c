@@ -8,6 +8,7 @@
 #include "device/virtio_console.h"
 #include "device/virtio_net.h"
 #include "device/virtio_rng.h"
+#include "device/virtio_vsock.h"
 #include "vm/vm_console.h"
 #include "vm/vm_priv.h"
 
@@ -18,7 +19,8 @@ int vm_parts_init(struct vm_parts *p, const struct vm_backends *b,
 	int rc = 0;
 
 	ASSERT(b->nports <= VM_PORTS);
-	*p = (struct vm_parts){.debug = b->debug, .nports = b->nports};
+	*p = (struct vm_parts){
+		.debug = b->debug, .nports = b->nports, .vsock = b->vsock};
 	for (unsigned i = 0; i < b->nports; i++)
 		p->ports[i] = b->ports[i];
 	if (b->console)
@@ -33,6 +35,7 @@ void vm_parts_fini(struct vm_parts *p)
 	chr_free(p->serial);
 	chr_free(p->virtio);
 	chr_free(p->debug);
+	vsock_free(p->vsock);
 	for (unsigned i = 0; i < p->nports; i++)
 		chr_free(p->ports[i].chr);
 }
@@ -133,10 +136,8 @@ void vm_parts_config(const struct vm_parts *p, struct vm_config *c)
 	c->nports = p->nports;
 }
 
-/* Behind its own NAT each VM may have the same address. */
 static int vm_add_net(struct vm *vm, struct err *e)
 {
-	static const u8 mac[6] = {0x02, 0x00, 10, 0, 2, 15};
 	struct net *n;
 
 	if (vm->config.net == VM_NET_NONE)
@@ -144,8 +145,20 @@ static int vm_add_net(struct vm *vm, struct err *e)
 	n = net_user_new(vm->config.forwards, vm->config.nforwards, e);
 	if (!n)
 		return -EIO;
-	vm->net = vnet_new(&vm->mem, n, mac, e);
+	vm->net = vnet_new(&vm->mem, n, vm->config.mac, e);
 	return vm_add(vm, vm->net, e);
+}
+
+static int vm_add_vsock(struct vm *vm, struct vm_parts *p, struct err *e)
+{
+	struct vsock *s = p->vsock;
+
+	if (!vm->config.vsock.cid)
+		return 0;
+	if (!s)
+		return err_set(e, -EINVAL, "virtio sockets without a socket");
+	p->vsock = NULL;
+	return vm_add(vm, vvs_new(&vm->mem, s, vm->config.vsock.cid, e), e);
 }
 
 void vm_announce(struct vm *vm)
@@ -162,7 +175,9 @@ int vm_make_devices(struct vm *vm, struct vm_parts *p, struct err *e)
 		rc = vm_add(vm, vrng_new(&vm->mem, vm->loop, e), e);
 	for (unsigned i = 0; !rc && i < vm->config.ndisks; i++)
 		rc = vm_add_disk(vm, i, e);
-	return rc ? rc : vm_add_net(vm, e);
+	if (!rc)
+		rc = vm_add_net(vm, e);
+	return rc ? rc : vm_add_vsock(vm, p, e);
 }
 
 void vm_console_size(struct vm *vm, u16 cols, u16 rows)

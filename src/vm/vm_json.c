@@ -38,11 +38,23 @@ static json_t *vm_json_drives(const struct vm_config *c)
 
 static json_t *vm_json_networks(const struct vm_config *c)
 {
+	char mac[VM_MAC_TEXT];
+
 	if (c->net == VM_NET_NONE)
 		return json_array();
-	return json_pack("[{s:s, s:s, s:o}]", "iface_id", "net0", "backend",
-			 "user", "forwards",
+	vm_mac_text(c->mac, mac);
+	return json_pack("[{s:s, s:s, s:s, s:o}]", "iface_id", "net0",
+			 "backend", "user", "guest_mac", mac, "forwards",
 			 vm_json_strings(c->forwards, c->nforwards));
+}
+
+/* NULL: none. */
+static json_t *vm_json_vsock(const struct vm_config *c)
+{
+	if (!c->vsock.cid)
+		return NULL;
+	return json_pack("{s:I, s:s*}", "guest_cid", (json_int_t)c->vsock.cid,
+			 "uds_path", c->vsock.path);
 }
 
 json_t *vm_config_json(const struct vm_config *c)
@@ -51,7 +63,7 @@ json_t *vm_config_json(const struct vm_config *c)
 
 	return json_pack(
 		"{s:{s:s*, s:s*, s:s*, s:o}, s:{s:i, s:I, s:b},"
-		" s:o, s:o, s:{s:s, s:b, s:b, s:b, s:b, s:o, s:i,"
+		" s:o, s:o, s:o*, s:{s:s, s:b, s:b, s:b, s:b, s:o, s:i,"
 		" s:i}}",
 		"boot-source", "kernel_image_path", b->kernel, "initrd_path",
 		b->initrd, "boot_args", b->cmdline, "modules",
@@ -59,10 +71,10 @@ json_t *vm_config_json(const struct vm_config *c)
 		"vcpu_count", (int)c->cpus, "mem_size_mib",
 		(json_int_t)(c->memory / MIB), "smt", 0, "drives",
 		vm_json_drives(c), "network-interfaces", vm_json_networks(c),
-		"sublet", "engine", c->engine, "nested", (int)c->nested,
-		"no_reboot", (int)c->no_reboot, "interpret",
-		(int)c->interp_only, "console", (int)c->console, "ports",
-		vm_json_strings(c->ports, c->nports), "debug_exit",
+		"vsock", vm_json_vsock(c), "sublet", "engine", c->engine,
+		"nested", (int)c->nested, "no_reboot", (int)c->no_reboot,
+		"interpret", (int)c->interp_only, "console", (int)c->console,
+		"ports", vm_json_strings(c->ports, c->nports), "debug_exit",
 		c->debug_exit_port, "debug_console", c->debug_console_port);
 }
 

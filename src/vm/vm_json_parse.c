@@ -86,17 +86,21 @@ static int vm_json_drive(json_t *j, struct vm_disk *d, struct err *e)
 
 static int vm_json_networks_parse(json_t *a, struct vm_config *c, struct err *e)
 {
-	const char *id, *backend;
+	const char *id, *backend, *mac = NULL;
 	json_t *forwards = NULL;
 	json_error_t why;
 
 	c->net = VM_NET_NONE;
 	if (!json_array_size(a))
 		return 0;
-	if (json_unpack_ex(a, &why, JSON_STRICT, "[{s:s, s:s, s?o !}!]",
-			   "iface_id", &id, "backend", &backend, "forwards",
-			   &forwards))
+	if (json_unpack_ex(a, &why, JSON_STRICT, "[{s:s, s:s, s?s, s?o !}!]",
+			   "iface_id", &id, "backend", &backend, "guest_mac",
+			   &mac, "forwards", &forwards))
 		return vm_json_bad(&why, "network-interfaces", e);
+	if (mac && !vm_mac_parse(mac, c->mac))
+		return err_set(e, -EINVAL,
+			       "the configuration's guest_mac is no MAC "
+			       "address");
 	if (strcmp(backend, "user"))
 		return err_set(e, -EINVAL,
 			       "the configuration has a network of the unknown "
@@ -106,6 +110,18 @@ static int vm_json_networks_parse(json_t *a, struct vm_config *c, struct err *e)
 	if (vm_json_list(forwards, c->forwards, VM_FORWARDS, &c->nforwards))
 		return err_set(e, -EINVAL,
 			       "the configuration's forwards are not right");
+	return 0;
+}
+
+static int vm_json_vsock_parse(json_t *j, struct vm_config *c, struct err *e)
+{
+	json_error_t why;
+	json_int_t cid;
+
+	if (json_unpack_ex(j, &why, JSON_STRICT, "{s:I, s?s}", "guest_cid",
+			   &cid, "uds_path", &c->vsock.path))
+		return vm_json_bad(&why, "vsock", e);
+	c->vsock.cid = cid > 0 && cid <= VSOCK_CID_MAX ? (u32)cid : 1;
 	return 0;
 }
 
@@ -137,16 +153,17 @@ static int vm_json_own(json_t *j, struct vm_config *c, struct err *e)
 
 int vm_config_parse(json_t *j, struct vm_config *c, struct err *e)
 {
-	json_t *boot, *machine, *drives, *nets, *own, *d;
+	json_t *boot, *machine, *drives, *nets, *own, *d, *vsock = NULL;
 	json_error_t why;
 	size_t i;
 	int rc;
 
 	vm_config_init(c);
-	if (json_unpack_ex(j, &why, JSON_STRICT, "{s:o, s:o, s:o, s:o, s:o}",
-			   "boot-source", &boot, "machine-config", &machine,
-			   "drives", &drives, "network-interfaces", &nets,
-			   "sublet", &own))
+	if (json_unpack_ex(j, &why, JSON_STRICT,
+			   "{s:o, s:o, s:o, s:o, s:o, s?o}", "boot-source",
+			   &boot, "machine-config", &machine, "drives", &drives,
+			   "network-interfaces", &nets, "sublet", &own, "vsock",
+			   &vsock))
 		return vm_json_bad(&why, "objects", e);
 	rc = vm_json_boot(boot, c, e);
 	if (!rc)
@@ -163,5 +180,7 @@ int vm_config_parse(json_t *j, struct vm_config *c, struct err *e)
 		}
 	if (!rc)
 		rc = vm_json_networks_parse(nets, c, e);
+	if (!rc && vsock)
+		rc = vm_json_vsock_parse(vsock, c, e);
 	return rc ? rc : vm_json_own(own, c, e);
 }

@@ -13,8 +13,8 @@
 /* Makes a vCPU thread look at its local APIC timer (timer_create). */
 #define VM_TIMER_SIGNAL (SIGRTMIN + 2)
 
-/* Disks, console, entropy, network. */
-#define VM_VIRTIO (VM_DISKS + 3)
+/* Disks, console, entropy, network, sockets. */
+#define VM_VIRTIO (VM_DISKS + 4)
 
 /* A halted vCPU's wait. */
 enum { WAKE_NONE, WAKE_PENDING, WAKE_SLEEPING };
@@ -123,6 +123,7 @@ struct vm_parts {
 	struct chr *serial, *virtio, *debug;
 	struct vm_port ports[VM_PORTS];
 	unsigned nports;
+	struct vsock *vsock;
 };
 int vm_parts_init(struct vm_parts *p, const struct vm_backends *b,
 		  struct err *e);
