@@ -37,7 +37,8 @@ SRCS := $(filter-out %_test.c %_fuzz.c src/cli/main.c $(DIFF),\
 	$(wildcard src/*/*.c src/*/*/*.c))
 OBJS := $(SRCS:src/%.c=$(B)/%.o)
 TESTS := $(patsubst src/%.c,$(B)/%,$(wildcard src/*/*_test.c src/*/*/*_test.c))
-SYSTEM_TESTS := $(filter-out test/migrate-engines.sh,$(wildcard test/*.sh))
+SYSTEM_TESTS := $(filter-out test/migrate-engines.sh test/lib.sh,\
+	$(wildcard test/*.sh))
 
 .PHONY: all setup run test test-unit test-system test-long check bench \
 	install clean guests
@@ -60,7 +61,15 @@ $(B)/%.o: src/%.c Makefile | $(B)/gen/cpu/x86/opnames.def
 # lies takes a fifth of the time.
 $(B)/cpu/soft/int_%.o: ALL_CFLAGS += -fno-var-tracking-assignments
 
-$(B)/cli/recipes.o: $(wildcard images/*.sh)
+# A program for guests, in the recipes.
+$(B)/gen/reseed: images/reseed.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -Os $(WARN) -ffreestanding -nostdlib -static \
+		-fno-pie -no-pie -fno-stack-protector -fcf-protection=none \
+		-fno-asynchronous-unwind-tables -s -Wl,--build-id=none \
+		-Wl,-z,noseparate-code -o $@ $<
+$(B)/cli/recipes.o: ALL_CFLAGS += -Wa,-I$(B)/gen
+$(B)/cli/recipes.o: $(wildcard images/*) $(B)/gen/reseed
 
 # enum x86_op: each mnemonic of the opcode table once, in order of appearance
 $(B)/gen/cpu/x86/opnames.def: tools/opnames $(wildcard src/cpu/x86/ops*.def)

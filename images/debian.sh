@@ -18,9 +18,19 @@ printf '/dev/vda / ext4 defaults 0 1\n' >"$root/etc/fstab"
 mkdir -p "$root/etc/systemd/network" "$root/lib/modules"
 printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' \
 	>"$root/etc/systemd/network/80-dhcp.network"
+cat >"$root/etc/systemd/system/sublet-agent.service" <<'UNIT'
+[Unit]
+Description=Takes a new identity from the host after cloning
+
+[Service]
+ExecStart=/usr/libexec/sublet-agent
+
+[Install]
+WantedBy=multi-user.target
+UNIT
 chroot "$root" passwd -d root >/dev/null
 chroot "$root" systemctl -q enable systemd-networkd systemd-resolved \
-	serial-getty@hvc0.service
+	serial-getty@hvc0.service sublet-agent.service
 ln -sf ../run/systemd/resolve/resolv.conf "$root/etc/resolv.conf"
 printf 'Debian GNU/Linux 12 \\n \\l - log in as root, no password\n\n' \
 	>"$root/etc/issue"
@@ -36,6 +46,8 @@ unshare -m sh -c "mount --bind '\$1' '$TMP/bind' &&
 HOOK
 chmod 755 "$TMP/finish" "$TMP/disk"
 (cd "$TMP/kernel" && tar cf "$TMP/modules.tar" lib/modules)
+agent "$TMP/agent"
+tar -C "$TMP/agent" -rf "$TMP/modules.tar" usr etc
 mmdebstrap --quiet --mode=$mode --variant=minbase \
 	--include=systemd,systemd-sysv,systemd-resolved,udev,dbus,kmod,iproute2,iputils-ping,procps,login,passwd,less,nano-tiny,ca-certificates,e2fsprogs \
 	--customize-hook="tar -C \"\$1\" --keep-directory-symlink -xf '$TMP/modules.tar'" \

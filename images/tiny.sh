@@ -8,6 +8,8 @@ r=$TMP/root
 busybox_tree "$r"
 initrd_modules "$TMP/kernel" "$r" button evdev
 mv "$r/modules/order" "$r/modules/order.button"
+initrd_modules "$TMP/kernel" "$r" vmw_vsock_virtio_transport
+mv "$r/modules/order" "$r/modules/order.vsock"
 initrd_modules "$TMP/kernel" "$r" virtio_pci virtio_console virtio_blk \
 	virtio_net virtio_rng
 cat >"$r/init" <<'INIT'
@@ -20,6 +22,11 @@ $bb mount -t devtmpfs dev /dev
 while read -r m; do $bb insmod "/modules/$m" 2>/dev/null; done </modules/order
 $bb --install -s /bin
 export PATH=/bin HOME=/root TERM=linux USER=root
+for d in /sys/bus/virtio/devices/*/device; do
+	[ -f "$d" ] && read -r id <"$d" && [ "$id" = 0x0013 ] || continue
+	while read -r m; do insmod "/modules/$m" 2>/dev/null; done \
+		</modules/order.vsock
+done
 mkdir -p /dev/pts /dev/shm /dev/virtio-ports
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
@@ -59,6 +66,8 @@ if [ -e $v/org.sublet.exit ]; then
 	poweroff -f
 fi
 
+/usr/libexec/sublet-agent &
+
 # The power button (sublet stop) ends it.
 (
 	while read -r m; do insmod "/modules/$m"; done </modules/order.button
@@ -81,6 +90,7 @@ while :; do
 	sleep 10
 done
 INIT
+agent "$r"
 cat >"$r/etc/udhcpc" <<'DHCP'
 #!/bin/sh
 [ "$1" = bound ] || [ "$1" = renew ] || exit 0

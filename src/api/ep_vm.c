@@ -51,6 +51,11 @@ static void ep_config(struct api_call *c)
 		api_fail(c, "The configuration has text that is not UTF-8.");
 }
 
+static void ep_identity(struct api_call *c)
+{
+	api_reply(c, vm_identity_json(api_vm(c)));
+}
+
 static void ep_stats(struct api_call *c)
 {
 	api_reply(c, vm_stat_json(api_vm(c)));
@@ -134,8 +139,13 @@ static void ep_actions(struct api_call *c)
 }
 
 const struct api_endpoint api_vm_endpoints[] = {
-	{"GET", "/", ep_root},           {"GET", "/version", ep_version},
-	{"GET", "/vm", ep_vm},           {"GET", "/vm/config", ep_config},
-	{"GET", "/stats", ep_stats},     {"PATCH", "/vm", ep_patch_vm},
-	{"PUT", "/actions", ep_actions}, {0},
+	{"GET", "/", ep_root},
+	{"GET", "/version", ep_version},
+	{"GET", "/vm", ep_vm},
+	{"GET", "/vm/config", ep_config},
+	{"GET", "/identity", ep_identity},
+	{"GET", "/stats", ep_stats},
+	{"PATCH", "/vm", ep_patch_vm},
+	{"PUT", "/actions", ep_actions},
+	{0},
 };

@@ -2,7 +2,8 @@
 /*
  * sublet clone: machines that go on from where another is, or from a snapshot.
  * The template's memory is a file in memory that all of them map privately;
- * it has no name once they run.
+ * it has no name once they run. Each becomes another machine (vm_renew), and
+ * what became new in it is printed.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,16 +17,23 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/ctl.h"
+#include "vm/agent.h"
 #include "vm/snap_file.h"
 
 #define CLONES_MAX 10000
+#define CLONE_NAME 80
+#define AGENT_WAIT 10000000000u /* ns, for all agents together */
+#define AGENT_POLL 20000u       /* us */
 
 struct clone {
-	const char *from, *engine, *stem;
+	const char *from, *engine, *stem, *hostname;
 	unsigned n;
 	char *dir; /* of the snapshot */
 	bool ours; /* made here, to be removed */
-	bool paused;
+	bool paused, quiet;
+	u64 deadline;     /* clock_ns(): agents are not waited for longer */
+	unsigned without; /* clones whose guest has no agent */
+	unsigned behind;  /* whose agent did not answer, or not all went well */
 };
 
 /* A folder's name in memory where there is room for that, else on disk. */
@@ -57,7 +65,7 @@ static int clone_template(struct clone *c)
 	rc = ctl_ask(c->from, "PUT", "/snapshot/create",
 		     json_pack("{s:s}", "snapshot_path", c->dir), &reply);
 	c->ours = !rc;
-	if (!rc) {
+	if (!rc && !c->quiet) {
 		json_unpack(reply, "{s:f}", "pause_ms", &pause);
 		printf("%s: paused for %.1f ms\n", c->from, pause);
 	}
@@ -65,13 +73,40 @@ static int clone_template(struct clone *c)
 	return rc;
 }
 
-/* In the child of a fork. */
-static void clone_exec(const struct clone *c, const char *name)
+static void clone_name(const struct clone *c, unsigned i, char out[CLONE_NAME])
 {
-	const char *argv[12] = {"sublet", "restore", c->dir,         "--detach",
-				"--name", name,      "--no-forwards"};
-	unsigned n = 7;
+	snprintf(out, CLONE_NAME, "%.60s-%u", c->stem, i);
+}
 
+/* The pattern with the number in place of its '%'. */
+static void clone_hostname(const struct clone *c, unsigned i,
+			   char out[CLONE_NAME])
+{
+	const char *sign = strchr(c->hostname, '%');
+	int before = (int)(sign ? sign - c->hostname
+				: (ptrdiff_t)strlen(c->hostname));
+
+	if (sign)
+		snprintf(out, CLONE_NAME, "%.*s%u%s", before, c->hostname, i,
+			 sign + 1);
+	else
+		snprintf(out, CLONE_NAME, "%s", c->hostname);
+}
+
+/* In the child of a fork. */
+static void clone_exec(const struct clone *c, unsigned i, const char *name)
+{
+	const char *argv[16] = {"sublet",        "restore", c->dir,
+				"--detach",      "--name",  name,
+				"--no-forwards", "--renew"};
+	char hostname[CLONE_NAME];
+	unsigned n = 8;
+
+	if (c->hostname) {
+		clone_hostname(c, i, hostname);
+		argv[n++] = "--hostname";
+		argv[n++] = hostname;
+	}
 	if (c->engine) {
 		argv[n++] = "--engine";
 		argv[n++] = c->engine;
@@ -85,19 +120,129 @@ static void clone_exec(const struct clone *c, const char *name)
 
 static int clone_one(const struct clone *c, unsigned i)
 {
-	char name[80];
+	char name[CLONE_NAME];
 	int status = 0;
 	pid_t pid;
 
-	snprintf(name, sizeof(name), "%.60s-%u", c->stem, i);
+	clone_name(c, i, name);
 	fflush(stdout);
 	pid = fork();
 	if (!pid)
-		clone_exec(c, name);
+		clone_exec(c, i, name);
 	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status)
 		return CLI_EXIT_FAILED; /* it has said why */
-	puts(name);
 	return 0;
+}
+
+/* ---- what was renewed ---- */
+
+/* What the clone says it is; an agent that is at work is waited for. NULL: it
+ * has ended, or does not answer. */
+static json_t *clone_identity(const struct clone *c, const char *name)
+{
+	struct err e = {{0}};
+	struct client k;
+	json_t *j = NULL;
+
+	if (client_open(&k, name, &e))
+		return NULL;
+	client_patience(&k, 5000);
+	for (;;) {
+		const char *agent = "";
+
+		json_decref(j);
+		j = NULL;
+		if (client_request(&k, "GET", "/identity", NULL, &j, &e))
+			break;
+		json_unpack(j, "{s:{s:s}}", "guest", "agent", &agent);
+		if (strcmp(agent, "waiting") || c->paused ||
+		    clock_ns() > c->deadline)
+			break;
+		usleep(AGENT_POLL);
+	}
+	client_close(&k);
+	return j;
+}
+
+/* What the guest made of it: words for those that did not go well. */
+static void clone_print_guest(struct clone *c, const json_t *guest)
+{
+	const char *agent = json_string_value(json_object_get(guest, "agent"));
+	bool bad = false;
+
+	if (!agent || !strcmp(agent, "none")) {
+		c->without++;
+		return;
+	}
+	if (strcmp(agent, "answered")) {
+		c->behind++;
+		printf("  (its agent has not answered yet)");
+		return;
+	}
+	for (unsigned i = 0; i < AGENT_THINGS; i++) {
+		const char *r = json_string_value(
+			json_object_get(guest, agent_things[i]));
+
+		if (!r || !strcmp(r, "ok"))
+			continue;
+		printf("  (%s: %s)", agent_things[i], r);
+		bad = true;
+	}
+	c->behind += bad;
+}
+
+static void clone_print(struct clone *c, const char *name)
+{
+	json_t *j = clone_identity(c, name);
+	const char *generation = "", *mac = NULL, *host = NULL;
+	json_t *guest = NULL, *cid = json_object_get(j, "guest_cid");
+
+	if (!j) {
+		printf("%s  (has ended already)\n", name);
+		return;
+	}
+	json_unpack(j, "{s:s, s:o, s?s, s?s}", "generation", &generation,
+		    "guest", &guest, "guest_mac", &mac, "host_name", &host);
+	printf("%s  generation %.8s", name, generation);
+	if (mac)
+		printf("  mac %s", mac);
+	if (cid)
+		printf("  cid %lld", json_integer_value(cid));
+	if (host &&
+	    strcmp(json_string_value(json_object_get(guest, "agent")), "none"))
+		printf("  host %s", host);
+	clone_print_guest(c, guest);
+	putchar('\n');
+	json_decref(j);
+}
+
+static void clone_summary(const struct clone *c, u64 start)
+{
+	printf("%u in %.0f ms; new in each: name, VM generation id, MAC "
+	       "address, vsock CID if it\nhas one, clock; memory, disks and "
+	       "a network of its own, no forwards\n",
+	       c->n, (double)(start) / 1e6);
+	if (c->without)
+		printf("not renewed in %u: host name, the MAC address that the "
+		       "guest uses until it starts\nanew, random numbers of a "
+		       "kernel without CONFIG_VMGENID: no agent is there\n",
+		       c->without);
+}
+
+static void clone_report(struct clone *c, u64 took)
+{
+	char name[CLONE_NAME];
+
+	c->deadline = clock_ns() + AGENT_WAIT;
+	for (unsigned i = 1; i <= c->n; i++) {
+		clone_name(c, i, name);
+		if (c->quiet)
+			puts(name);
+		else
+			clone_print(c, name);
+	}
+	if (!c->quiet)
+		clone_summary(c, took);
 }
 
 static int clone_all(struct clone *c)
@@ -112,11 +257,29 @@ static int clone_all(struct clone *c)
 		fprintf(stderr, "sublet: %u of %u clones were made\n", i - 1,
 			c->n);
 	else
-		printf("%u in %.0f ms; new in each: name, VM generation id "
-		       "(its system draws new\nrandom numbers), memory and "
-		       "disks of its own, a network of its own, no forwards\n",
-		       c->n, (double)(clock_ns() - start) / 1e6);
+		clone_report(c, clock_ns() - start);
 	return rc;
+}
+
+static int clone_check_hostname(const struct clone *c)
+{
+	char host[CLONE_NAME];
+	bool fits;
+
+	if (!c->hostname)
+		return 0;
+	fits = strlen(c->hostname) < AGENT_HOST_NAME - 5;
+	if (fits)
+		clone_hostname(c, c->n, host);
+	if (fits && agent_hostname_ok(host) &&
+	    (c->n == 1 || strchr(c->hostname, '%')))
+		return 0;
+	fprintf(stderr,
+		"sublet: clone: --hostname: '%s' is no pattern for host "
+		"names: letters, digits, '.', '-', and a '%%' where the number "
+		"goes\n",
+		c->hostname);
+	return CLI_EXIT_USAGE;
 }
 
 static int clone_options(struct clone *c, const char *number)
@@ -137,7 +300,7 @@ static int clone_options(struct clone *c, const char *number)
 
 		c->stem = slash && slash[1] ? slash + 1 : c->from;
 	}
-	return 0;
+	return clone_check_hostname(c);
 }
 
 static int clone_run(int argc, char **argv)
@@ -148,7 +311,9 @@ static int clone_run(int argc, char **argv)
 		{"-n", NULL, &number},
 		{"--name", NULL, &c.stem},
 		{"--engine", NULL, &c.engine},
+		{"--hostname", NULL, &c.hostname},
 		{"--paused", &c.paused, NULL},
+		{"--quiet", &c.quiet, NULL},
 		{0},
 	};
 	const char **w = calloc((size_t)argc, sizeof(*w));
@@ -182,14 +347,19 @@ const struct cli_verb cli_clone = {
 		"where the machine NAME is\nat this moment, or from the "
 		"snapshot DIR. They share what none of them has written\nof "
 		"memory and disks; NAME goes on too, after a short pause. "
-		"Each has a name, a VM\ngeneration id and a network of its "
-		"own and forwards no ports. Use them by sublet\nconsole, "
-		"stop, snapshot and so on.\n"
+		"Each has a name, a VM\ngeneration id, a MAC address, a vsock "
+		"CID and a network of its own and forwards no\nports; the "
+		"agent in the guest (images have it) gives it a host name and "
+		"the right\ntime. What was renewed is printed, a line for "
+		"each.\n"
 		"\n"
 		"  -n N                    how many\n"
 		"  --name STEM             names are STEM-1, STEM-2 ... "
 		"(NAME)\n"
+		"  --hostname PATTERN      host names, with the number in "
+		"place of '%' (its name)\n"
 		"  --engine auto|kvm|soft  what executes them (as before)\n"
-		"  --paused                do not run yet; see sublet resume\n",
+		"  --paused                do not run yet; see sublet resume\n"
+		"  --quiet                 print nothing but their names\n",
 	.run = clone_run,
 };

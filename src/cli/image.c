@@ -163,6 +163,9 @@ static int image_cook(const struct recipe *r, const char *out, const char *tmp,
 	int status;
 	pid_t pid;
 
+	status = recipe_put_files(tmp);
+	if (status)
+		return err_errno(e, status, "cannot write to %s", tmp);
 	if (asprintf(&script, "%s%s", recipe_common, r->script) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	sigemptyset(&signals);

@@ -252,6 +252,14 @@ static int opt_vsock(struct run_options *o, char *v, struct err *e)
 	return parse_vsock(&o->vm.vsock, v, e);
 }
 
+static int opt_agent(struct run_options *o, char *v, struct err *e)
+{
+	(void)v;
+	(void)e;
+	o->agent = true;
+	return 0;
+}
+
 static int opt_forward(struct run_options *o, char *v, struct err *e)
 {
 	if (o->vm.nforwards == VM_FORWARDS)
@@ -419,6 +427,7 @@ static const struct option_row rows[] = {
 	{"--net", true, opt_net},
 	{"--forward", true, opt_forward},
 	{"--vsock", true, opt_vsock},
+	{"--agent", false, opt_agent},
 	{"--console", true, opt_console},
 	{"--engine", true, opt_engine},
 	{"--name", true, opt_name},

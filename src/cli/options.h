@@ -14,6 +14,7 @@ struct run_options {
 	bool memory_given;
 	bool name_given;
 	bool detach;
+	bool agent; /* a port for it; images have one in any case */
 	bool console_given;
 	enum run_console console;
 	const char *console_file;

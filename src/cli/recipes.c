@@ -1,24 +1,30 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/recipes.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 
 /* Puts a file's bytes and a final NUL under a symbol. Paths start at the
  * root of the tree, where the compiler runs. */
-#define EMBED(symbol, path)                          \
-	__asm__(".pushsection .rodata\n"             \
-		".globl " #symbol "\n" #symbol ":\n" \
-		".incbin \"" path "\"\n"             \
-		".byte 0\n"                          \
+#define EMBED(symbol, path)                                        \
+	__asm__(".pushsection .rodata\n"                           \
+		".globl " #symbol "\n" #symbol ":\n"               \
+		".incbin \"" path "\"\n" #symbol "_end: .byte 0\n" \
+		".globl " #symbol "_end\n"                         \
 		".popsection\n")
 
 EMBED(recipe_common, "images/common.sh");
 EMBED(recipe_tiny, "images/tiny.sh");
 EMBED(recipe_debian, "images/debian.sh");
+EMBED(recipe_source, "images/reseed.c");
+EMBED(recipe_reseed, "reseed");
 
-extern const char recipe_tiny[], recipe_debian[];
+extern const char recipe_tiny[], recipe_debian[], recipe_source[];
+extern const char recipe_reseed[], recipe_reseed_end[];
 
 const struct recipe recipes[] = {
 	{"tiny", "Debian's cloud kernel and busybox", recipe_tiny, 256 * MIB},
@@ -27,13 +33,34 @@ const struct recipe recipes[] = {
 	{NULL, NULL, NULL, 0},
 };
 
+static u32 recipe_add(u32 crc, const char *text)
+{
+	return (u32)crc32(crc, (const u8 *)text, (unsigned)strlen(text));
+}
+
+/* The source, not the program: compilers differ. */
 u32 recipe_crc(const struct recipe *r)
 {
-	u32 crc = (u32)crc32(0, (const u8 *)recipe_common,
-			     (unsigned)strlen(recipe_common));
+	u32 crc = recipe_add(recipe_add(0, recipe_common), recipe_source);
 
-	return (u32)crc32(crc, (const u8 *)r->script,
-			  (unsigned)strlen(r->script));
+	return recipe_add(crc, r->script);
+}
+
+int recipe_put_files(const char *folder)
+{
+	size_t len = (size_t)(recipe_reseed_end - recipe_reseed);
+	char path[PATH_MAX];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/reseed", folder);
+	f = fopen(path, "we");
+	if (!f)
+		return -errno;
+	if (fwrite(recipe_reseed, 1, len, f) != len) {
+		fclose(f);
+		return -EIO;
+	}
+	return fclose(f) ? -errno : 0;
 }
 
 const struct recipe *recipe_find(const char *name)

@@ -16,6 +16,9 @@ extern const char recipe_common[];
 
 const struct recipe *recipe_find(const char *name);
 
+/* Puts programs for the guest into the recipe's scratch folder. */
+int recipe_put_files(const char *folder);
+
 /* Checksum of all that the image is made by. */
 u32 recipe_crc(const struct recipe *r);
 

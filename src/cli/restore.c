@@ -9,11 +9,13 @@
 #include "cli/cli.h"
 #include "cli/ctl.h"
 #include "cli/session.h"
+#include "vm/agent.h"
 #include "vm/snap.h"
 
 struct restore {
 	const char *dir, *engine, *name, *console, *memory;
-	bool detach, paused, verify, no_forwards, verbose;
+	const char *vsock, *hostname;
+	bool detach, paused, verify, no_forwards, renew, verbose;
 	struct snap_backend backend;
 	struct snap snap;
 	struct run_options o;
@@ -63,10 +65,54 @@ static int restore_memory(struct restore *r, struct err *e)
 	return 0;
 }
 
+/* Another machine than the saved one has other addresses, and its sockets are
+ * in its own folder. */
+static int restore_identity(struct restore *r, struct err *e)
+{
+	struct vm_config *c = &r->o.vm;
+	char *text;
+	int rc;
+
+	if (r->renew) {
+		vm_mac_draw(c->mac);
+		c->vsock.path = NULL;
+		c->vsock.cid = c->vsock.cid ? vsock_cid_draw() : 0;
+	}
+	if (r->hostname && !agent_hostname_ok(r->hostname))
+		return err_set(e, -EINVAL,
+			       "--hostname: '%s' is no host name: 1 to %d "
+			       "letters, digits, '.' and '-', the first a "
+			       "letter or digit",
+			       r->hostname, AGENT_HOST_NAME - 1);
+	if (!r->vsock)
+		return 0;
+	if (!c->vsock.cid)
+		return err_set(e, -EINVAL,
+			       "--vsock: the saved machine has no virtio "
+			       "sockets");
+	text = strdup(r->vsock);
+	rc = text ? parse_vsock(&c->vsock, text, e) : -ENOMEM;
+	r->vsock = text; /* lives as long as the machine */
+	return rc;
+}
+
+/* A host name of the machine's: it may have '_', which those may not. */
+static void restore_renew(struct restore *r)
+{
+	char host[RUNDIR_NAME];
+
+	snprintf(host, sizeof(host), "%s", r->o.vm.name);
+	for (char *p = host; *p; p++)
+		if (*p == '_')
+			*p = '-';
+	vm_renew(r->s.vm, r->hostname ? r->hostname : host);
+}
+
 /* The snapshot's configuration, and what the operator wants of it. */
 static int restore_options(struct restore *r, struct err *e)
 {
 	struct vm_config *c = &r->o.vm;
+	int rc;
 
 	*c = r->snap.config;
 	c->name = "vm";
@@ -81,7 +127,8 @@ static int restore_options(struct restore *r, struct err *e)
 		c->nforwards = 0;
 	r->o.detach = r->detach;
 	r->o.verbose = r->verbose;
-	return restore_console(r, e);
+	rc = restore_identity(r, e);
+	return rc ? rc : restore_console(r, e);
 }
 
 static int restore_build(struct restore *r, struct err *e)
@@ -94,6 +141,8 @@ static int restore_build(struct restore *r, struct err *e)
 	if (!r->s.vm)
 		return -EINVAL;
 	rc = snap_load(&r->snap, r->s.vm, e);
+	if (!rc && (r->renew || r->hostname))
+		restore_renew(r);
 	if (!rc && r->paused)
 		session_start_paused(&r->s);
 	return rc;
@@ -133,6 +182,9 @@ static int restore_run(int argc, char **argv)
 		{"--paused", &r.paused, NULL},
 		{"--verify", &r.verify, NULL},
 		{"--no-forwards", &r.no_forwards, NULL},
+		{"--renew", &r.renew, NULL},
+		{"--hostname", NULL, &r.hostname},
+		{"--vsock", NULL, &r.vsock},
 		{"--verbose", &r.verbose, NULL},
 		{0},
 	};
@@ -181,6 +233,13 @@ const struct cli_verb cli_restore = {
 		"name\n"
 		"  --paused                do not run yet; see sublet resume\n"
 		"  --no-forwards           forward no ports of this host\n"
+		"  --renew                 as another machine: a new MAC "
+		"address, vsock CID and\n"
+		"                          host name (by the guest's agent)\n"
+		"  --hostname NAME         that host name (the machine's "
+		"name)\n"
+		"  --vsock [cid=N][,path=FILE]\n"
+		"                          other virtio sockets than before\n"
 		"  --verify                read all of it first and compare "
 		"checksums\n"
 		"  --verbose               say more\n"

@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/image.h"
 #include "cli/session.h"
+#include "vm/agent.h"
 
 struct run {
 	struct run_options o;
@@ -72,6 +73,9 @@ static int run_configure(struct run *r, struct err *e)
 	r->o.vm.trace = &r->o.trace;
 	if (r->o.image)
 		rc = run_use_image(r, e);
+	/* A command has the ports to itself. */
+	if (r->o.agent || (r->o.image && !r->o.command))
+		r->o.vm.ports[r->o.vm.nports++] = AGENT_PORT;
 	if (!rc)
 		rc = run_cmdline(r, e);
 	return rc ? rc : vm_config_check(&r->o.vm, e);
@@ -155,6 +159,8 @@ const struct cli_verb cli_run = {
 		"  --vsock on|[cid=N][,path=FILE]\n"
 		"                        sockets between host and guest, at "
 		"FILE (see sublet vsock)\n"
+		"  --agent               a port for an agent in the guest, "
+		"as images have\n"
 		"  --console tty|file=FILE|none\n"
 		"                        where the guest's console goes (tty)\n"
 		"  --engine auto|kvm|soft\n"

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* sublet vsock: standard input and output to a port of the guest. */
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "api/rundir.h"
@@ -105,23 +106,27 @@ static bool vsock_copy(int from, int to)
 	return n > 0 || (n < 0 && errno == EINTR);
 }
 
-/* Until the guest sends no more; our end of input is passed on. */
-static void vsock_carry(int fd)
+/* Until the guest sends no more; our end of input is passed on. A process for
+ * each direction: one that waits for the guest must not hold up the other. */
+static int vsock_carry(int fd, struct err *e)
 {
-	struct pollfd p[] = {{.fd = STDIN_FILENO, .events = POLLIN},
-			     {.fd = fd, .events = POLLIN}};
+	pid_t child = fork();
 
+	if (child < 0)
+		return err_errno(e, -errno, "cannot make a process");
 	signal(SIGPIPE, SIG_IGN);
-	for (;;) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			return;
-		if (p[1].revents && !vsock_copy(fd, STDOUT_FILENO))
-			return;
-		if (p[0].revents && !vsock_copy(STDIN_FILENO, fd)) {
-			p[0].fd = -1;
-			shutdown(fd, SHUT_WR);
-		}
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		while (vsock_copy(STDIN_FILENO, fd))
+			;
+		shutdown(fd, SHUT_WR);
+		_exit(0);
 	}
+	while (vsock_copy(fd, STDOUT_FILENO))
+		;
+	kill(child, SIGTERM);
+	waitpid(child, NULL, 0);
+	return 0;
 }
 
 static int vsock_run(int argc, char **argv)
@@ -149,7 +154,7 @@ static int vsock_run(int argc, char **argv)
 		return ctl_fail(&e);
 	rc = vsock_greet(fd, words[0], (unsigned long)port, &e);
 	if (!rc)
-		vsock_carry(fd);
+		rc = vsock_carry(fd, &e);
 	close(fd);
 	return rc ? ctl_fail(&e) : 0;
 }

@@ -380,6 +380,19 @@ void vcon_resize(struct virtio *v, u16 cols, u16 rows)
 	pthread_mutex_unlock(&v->dev.lock);
 }
 
+bool vcon_is_open(struct virtio *v, const char *name)
+{
+	struct vcon *c = vcon_of(v);
+	bool open = false;
+
+	pthread_mutex_lock(&v->dev.lock);
+	for (unsigned i = 1; i < c->nports; i++)
+		open |= !strcmp(c->port[i].name, name) &&
+			vcon_open(&c->port[i]);
+	pthread_mutex_unlock(&v->dev.lock);
+	return open;
+}
+
 static void vcon_free(struct virtio *v)
 {
 	struct vcon *c = vcon_of(v);

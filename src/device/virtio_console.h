@@ -27,4 +27,7 @@ struct virtio *vcon_new(struct mem *m, struct chr *console,
 /* The terminal has this size now. Any thread. */
 void vcon_resize(struct virtio *v, u16 cols, u16 rows);
 
+/* Somebody in the guest has the port of this name open. Any thread. */
+bool vcon_is_open(struct virtio *v, const char *name);
+
 #endif

@@ -370,6 +370,26 @@ void vnet_link(struct virtio *v, bool up)
 	pthread_mutex_unlock(&v->dev.lock);
 }
 
+void vnet_set_mac(struct virtio *v, const u8 mac[6], u8 was[6])
+{
+	struct vnet *n = vnet_of(v);
+
+	pthread_mutex_lock(&v->dev.lock);
+	memcpy(was, n->r.mac, sizeof(n->r.mac));
+	memcpy(n->r.mac, mac, sizeof(n->r.mac));
+	memcpy(n->mac, mac, sizeof(n->mac));
+	vnet_show(n);
+	virtio_config_changed(v);
+	pthread_mutex_unlock(&v->dev.lock);
+}
+
+void vnet_mac(struct virtio *v, u8 mac[6])
+{
+	pthread_mutex_lock(&v->dev.lock);
+	memcpy(mac, vnet_of(v)->r.mac, 6);
+	pthread_mutex_unlock(&v->dev.lock);
+}
+
 void vnet_announce(struct virtio *v)
 {
 	struct vnet *n = vnet_of(v);

@@ -16,6 +16,13 @@ struct virtio *vnet_new(struct mem *m, struct net *net, const u8 mac[6],
 /* Plugs the cable in or out. Any thread. */
 void vnet_link(struct virtio *v, bool up);
 
+/* The device's address is another from now on, also after a reset. The guest's
+ * driver looks at it only when it starts; was: what it has until then. Any
+ * thread. */
+void vnet_set_mac(struct virtio *v, const u8 mac[6], u8 was[6]);
+/* The one of now. Any thread. */
+void vnet_mac(struct virtio *v, u8 mac[6]);
+
 /* The machine came from elsewhere: asks the guest to make its address known
  * to the network (VIRTIO_NET_F_GUEST_ANNOUNCE). Any thread. */
 void vnet_announce(struct virtio *v);

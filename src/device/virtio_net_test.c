@@ -357,6 +357,27 @@ static void test_announce(void **state)
 	rig_free(r);
 }
 
+/* A clone's address: for the driver at once, and after a reset too. */
+static void test_new_mac(void **state)
+{
+	static const u8 other[6] = {0x02, 9, 8, 7, 6, 5};
+	struct rig *r = rig_new(NULL);
+	u8 was[6];
+
+	(void)state;
+	rig_go(r, F_CTRL, 0, 0);
+	vfn_put(&r->f, r->f.common + VFN_CONFIG_VECTOR, 0, 2);
+	vnet_set_mac(r->v, other, was);
+	assert_memory_equal(was, mac, 6);
+	assert_int_equal(r->b->msis[0], 1);
+	assert_int_equal(vfn_get(&r->f, r->f.config, 4), 0x07080902);
+	vfn_set_status(&r->f, 0);
+	assert_int_equal(vfn_get(&r->f, r->f.config, 4), 0x07080902);
+	vnet_mac(r->v, was);
+	assert_memory_equal(was, other, 6);
+	rig_free(r);
+}
+
 static void test_class(void **state)
 {
 	struct rig *r = rig_new(NULL);
@@ -707,6 +728,7 @@ int main(void)
 		cmocka_unit_test(test_no_buffers),
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_announce),
+		cmocka_unit_test(test_new_mac),
 		cmocka_unit_test(test_class),
 		cmocka_unit_test(test_arp),
 		cmocka_unit_test(test_dhcp),

@@ -463,6 +463,11 @@ void pc_new_generation(struct pc *pc)
 	vmgenid_renew(pc->vmgenid);
 }
 
+void pc_generation(struct pc *pc, u8 id[VMGENID_SIZE])
+{
+	vmgenid_get(pc->vmgenid, id);
+}
+
 void pc_nmi(struct pc *pc)
 {
 	apic_bus_nmi(pc->apics);

@@ -12,6 +12,7 @@
 #include "backend/chr.h"
 #include "base/loop.h"
 #include "cpu/engine.h"
+#include "device/vmgenid.h"
 #include "platform/boot.h"
 #include "platform/pc_map.h"
 
@@ -74,6 +75,8 @@ void pc_power_button(struct pc *pc); /* any thread */
 /* The machine begins another life: as a clone, or from a snapshot. Its
  * generation id is a new one and the guest is told. Any thread. */
 void pc_new_generation(struct pc *pc);
+/* The id of now. Any thread. */
+void pc_generation(struct pc *pc, u8 id[VMGENID_SIZE]);
 void pc_nmi(struct pc *pc); /* any thread; soft engine */
 
 #endif

@@ -348,8 +348,10 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 		rc = snap_mem_load(s, vm, e);
 	if (!rc)
 		rc = vm_state_load(vm, s->state, s->state_len, e);
-	if (!rc)
+	if (!rc) {
 		vm_new_generation(vm);
+		vm_announce(vm);
+	}
 	vm_unquiesce(vm);
 	return snap_in(s, rc, e);
 }

@@ -319,6 +319,7 @@ void vm_free(struct vm *vm)
 	pager_release(vm->pager);
 	if (vm->pc)
 		pc_free(vm->pc);
+	agent_free(vm->agent);
 	if (vm->engine)
 		vm->engine->class->free(vm->engine);
 	pager_free(vm->pager);
@@ -407,11 +408,6 @@ void vm_reset(struct vm *vm)
 void vm_power_button(struct vm *vm)
 {
 	pc_power_button(vm->pc);
-}
-
-void vm_new_generation(struct vm *vm)
-{
-	pc_new_generation(vm->pc);
 }
 
 void vm_nmi(struct vm *vm)

@@ -153,8 +153,14 @@ void vm_stop(struct vm *vm);
 void vm_power_button(struct vm *vm);
 void vm_nmi(struct vm *vm);
 /* The machine begins another life, as a clone or from a snapshot: a new
- * generation id, and the guest is told. Any thread. */
+ * generation id, and the guest and its agent are told. Any thread. */
 void vm_new_generation(struct vm *vm);
+/*
+ * After that: it is another machine than before, with the address that the
+ * configuration has; the guest is asked to take it, and this host name (NULL:
+ * keep it). Any thread.
+ */
+void vm_renew(struct vm *vm, const char *hostname);
 void vm_reset(struct vm *vm);
 /* The user's terminal has another size. Loop thread. */
 void vm_console_size(struct vm *vm, u16 cols, u16 rows);

@@ -97,8 +97,13 @@ int vm_disks_sync(struct vm *vm, struct err *e)
 }
 
 /* The backend of this name, taken out; NULL: nothing stands behind it. */
-static struct chr *vm_take_port(struct vm_parts *p, const char *name)
+static struct chr *vm_take_port(struct vm *vm, struct vm_parts *p,
+				const char *name)
 {
+	if (!strcmp(name, AGENT_PORT)) {
+		vm->agent = agent_new(vm->loop);
+		return vm->agent ? agent_chr(vm->agent) : NULL;
+	}
 	for (unsigned i = 0; i < p->nports; i++) {
 		struct chr *chr = p->ports[i].chr;
 
@@ -119,8 +124,8 @@ static int vm_add_console(struct vm *vm, struct vm_parts *p, struct err *e)
 	if (!c->console && !c->nports)
 		return 0;
 	for (unsigned i = 0; i < c->nports; i++)
-		named[i] = (struct vcon_named){c->ports[i],
-					       vm_take_port(p, c->ports[i])};
+		named[i] = (struct vcon_named){
+			c->ports[i], vm_take_port(vm, p, c->ports[i])};
 	p->virtio = NULL;
 	vm->console = vcon_new(&vm->mem, console, named, c->nports, e);
 	return vm_add(vm, vm->console, e);
@@ -131,9 +136,9 @@ void vm_parts_config(const struct vm_parts *p, struct vm_config *c)
 	c->console |= p->virtio != NULL;
 	if (!p->nports || c->incoming)
 		return;
+	ASSERT(c->nports + p->nports <= VM_PORTS);
 	for (unsigned i = 0; i < p->nports; i++)
-		c->ports[i] = p->ports[i].name;
-	c->nports = p->nports;
+		c->ports[c->nports++] = p->ports[i].name;
 }
 
 static int vm_add_net(struct vm *vm, struct err *e)

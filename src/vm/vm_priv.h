@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "platform/pc.h"
+#include "vm/agent.h"
 #include "vm/vm.h"
 
 /* Makes a vCPU thread look at its local APIC timer (timer_create). */
@@ -71,8 +72,10 @@ struct vm {
 	unsigned parked;  /* of these, waiting at the gate */
 	bool quit;
 
-	struct disk *disk[VM_DISKS]; /* the devices' */
-	struct virtio *net;          /* of the board; or NULL */
+	struct disk *disk[VM_DISKS];    /* the devices' */
+	struct virtio *net;             /* of the board; or NULL */
+	struct agent *agent;            /* NULL: no port for one */
+	char hostname[AGENT_HOST_NAME]; /* that it was told; or "" */
 	bool away; /* handed over: quiesced, never to run here by itself */
 	u32 away_session; /* of the migration; loop thread and the job's */
 
