@@ -217,8 +217,8 @@ done
 
 $s clone $now -n 3 --name c >"$t/out" 2>"$t/err"
 check "three clones" "$($s ps | grep -c '^c-[123] ')" -eq 3
-check "the clones are named" "$(grep -c '^c-[123]$' "$t/out")" -eq 3
-check "a clone of a clone" -n "$($s clone c-2 --name cc 2>&1 | grep '^cc-1$')"
+check "the clones are named" "$(grep -c '^c-[123] ' "$t/out")" -eq 3
+check "a clone of a clone" -n "$($s clone c-2 --name cc 2>&1 | grep '^cc-1 ')"
 check "the template is gone" -z "$(ls /dev/shm | grep sublet-clone-)"
 (sleep 0.3; printf '\003\ncat /proc/uptime\n'; sleep 1) |
 	timeout 10 $s console c-3 >"$t/out" 2>&1
