@@ -30,7 +30,7 @@ struct session {
 	int killed_by; /* a signal, or 0 */
 	bool raw;
 	struct api_end end; /* for those who wait; end NULL: did not run */
-	char report[768];
+	char report[1024];
 };
 
 /*

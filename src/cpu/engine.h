@@ -203,7 +203,7 @@ struct vcpu {
 	unsigned id;
 	struct lapic *lapic;  /* soft engine's; else NULL */
 	u64 stat[VCPU_STATS]; /* vCPU thread writes, any reads */
-	char report[512];     /* sentence for VCPU_EXIT_ERROR/SHUTDOWN */
+	char report[768];     /* sentence for VCPU_EXIT_ERROR/SHUTDOWN */
 };
 
 /* Engines in order of preference; NULL at the end. */

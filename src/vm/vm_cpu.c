@@ -152,7 +152,7 @@ static void vm_cpu_prepare(struct vm_cpu *c)
 
 static void vm_cpu_stopped(struct vm_cpu *c, enum vcpu_exit why)
 {
-	char text[600];
+	char text[800];
 
 	snprintf(text, sizeof(text), "vCPU %u: %s%s%s", c->id,
 		 why == VCPU_EXIT_SHUTDOWN ? "triple fault" : "",

@@ -86,7 +86,7 @@ struct vm {
 	pthread_mutex_t end_lock; /* innermost; the rest */
 	enum vm_end end;
 	int code;
-	char report[768];
+	char report[1024];
 };
 
 /* What is known of one queue of a virtio device (vm_stat.c). Any thread. */

@@ -133,7 +133,7 @@ static int kvm_open(struct kvm_engine *k, struct err *e)
 {
 	int rc;
 
-	k->sys = kprobe_open(e);
+	k->sys = kprobe_open(KVM_PATH, e);
 	if (k->sys < 0)
 		return k->sys;
 	rc = kprobe_check(k->sys, e);

@@ -137,7 +137,7 @@ static u64 kcpuid_tsc_hz(int vm)
 
 int kcpuid_model(struct cpuid_model *m, unsigned cpus, struct err *e)
 {
-	int sys = kprobe_open(e), vm, rc;
+	int sys = kprobe_open(KVM_PATH, e), vm, rc;
 
 	if (sys < 0)
 		return sys;

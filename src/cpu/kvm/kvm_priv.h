@@ -117,6 +117,8 @@ void kmsr_exit(struct kvm_vcpu *v);
 
 /* kvm_run.c */
 enum vcpu_exit krun(struct vcpu *v);
+/* The exit that v->run tells of: enum vcpu_exit, or -1 to run on. */
+int krun_handle(struct kvm_vcpu *v);
 void krun_kick(struct vcpu *v);
 void krun_wake(struct kvm_vcpu *v, u32 request);
 /* The sentence, registers and instruction bytes, into vcpu.report. */
@@ -130,9 +132,15 @@ int kstate_set(struct vcpu *v, const struct cpu_state *s, struct err *e);
 int kstate_nested_get(int fd, struct cpu_state *s);
 int kstate_nested_set(int fd, const struct cpu_state *s);
 
-/* kvm_probe.c; the first opens /dev/kvm, or says what stands in the way */
-int kprobe_open(struct err *e);
+#define KVM_PATH "/dev/kvm"
+
+/* kvm_probe.c; the first opens KVM_PATH, or says what stands in the way */
+int kprobe_open(const char *path, struct err *e);
 int kprobe_check(int sys, struct err *e);
+/* Whether a KVM of this version with these capabilities is enough; cap: as
+ * kvm_cap(). */
+int kprobe_enough(int version, int (*cap)(int fd, unsigned long cap), int fd,
+		  struct err *e);
 int kprobe(struct err *e);
 
 /* kvm_selftest.c */

@@ -25,25 +25,30 @@ static const struct kprobe_need {
 	{KVM_CAP_TSC_DEADLINE_TIMER, "the TSC deadline timer"},
 };
 
-int kprobe_check(int sys, struct err *e)
+int kprobe_enough(int version, int (*cap)(int fd, unsigned long cap), int fd,
+		  struct err *e)
 {
-	int rc = kvm_ioctl(sys, KVM_GET_API_VERSION, NULL);
-
-	if (rc != KVM_API_VERSION)
+	if (version != KVM_API_VERSION)
 		return err_set(e, -ENOTSUP,
-			       "/dev/kvm speaks version %d, not %d", rc,
+			       "/dev/kvm speaks version %d, not %d", version,
 			       KVM_API_VERSION);
 	for (size_t i = 0; i < ARRAY_LEN(kprobe_needs); i++)
-		if (!kvm_cap(sys, kprobe_needs[i].cap))
+		if (cap(fd, kprobe_needs[i].cap) <= 0)
 			return err_set(e, -ENOTSUP,
 				       "/dev/kvm of this kernel lacks %s",
 				       kprobe_needs[i].what);
 	return 0;
 }
 
-int kprobe_open(struct err *e)
+int kprobe_check(int sys, struct err *e)
 {
-	int sys = open("/dev/kvm", O_RDWR | O_CLOEXEC), rc = -errno;
+	return kprobe_enough(kvm_ioctl(sys, KVM_GET_API_VERSION, NULL), kvm_cap,
+			     sys, e);
+}
+
+int kprobe_open(const char *path, struct err *e)
+{
+	int sys = open(path, O_RDWR | O_CLOEXEC), rc = -errno;
 
 	if (sys >= 0)
 		return sys;
@@ -68,7 +73,7 @@ int kprobe_open(struct err *e)
 
 int kprobe(struct err *e)
 {
-	int sys = kprobe_open(e);
+	int sys = kprobe_open(KVM_PATH, e);
 	int rc;
 
 	if (sys < 0)

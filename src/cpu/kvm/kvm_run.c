@@ -198,7 +198,7 @@ static krun_fn *const krun_exits[] = {
 	[KVM_EXIT_DIRTY_RING_FULL] = krun_ring,
 };
 
-static int krun_handle(struct kvm_vcpu *v)
+int krun_handle(struct kvm_vcpu *v)
 {
 	u32 why = v->run->exit_reason;
 
@@ -324,12 +324,15 @@ void krun_report(struct kvm_vcpu *v, const char *fmt, ...)
 	kvm_ioctl(v->fd, KVM_GET_REGS, &r);
 	kvm_ioctl(v->fd, KVM_GET_SREGS, &s);
 	krun_code(v, s.cs.base + r.rip, code, sizeof(code));
-	snprintf(v->vcpu.report, sizeof(v->vcpu.report),
-		 "vCPU %u: %s at %04x:%llx, code%s; rflags %llx cr0 %llx "
-		 "cr2 %llx cr3 %llx cr4 %llx efer %llx rax %llx rbx %llx "
-		 "rcx %llx rdx %llx rsi %llx rdi %llx rsp %llx rbp %llx",
-		 v->vcpu.id, why, s.cs.selector, r.rip,
-		 code[0] ? code : " unreadable", r.rflags, s.cr0, s.cr2, s.cr3,
-		 s.cr4, s.efer, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp,
-		 r.rbp);
+	snprintf(
+		v->vcpu.report, sizeof(v->vcpu.report),
+		"vCPU %u: %s at %04x:%llx, code%s; rflags %llx cr0 %llx "
+		"cr2 %llx cr3 %llx cr4 %llx efer %llx rax %llx rbx %llx "
+		"rcx %llx rdx %llx rsi %llx rdi %llx rsp %llx rbp %llx r8 %llx "
+		"r9 %llx r10 %llx r11 %llx r12 %llx r13 %llx r14 %llx "
+		"r15 %llx",
+		v->vcpu.id, why, s.cs.selector, r.rip,
+		code[0] ? code : " unreadable", r.rflags, s.cr0, s.cr2, s.cr3,
+		s.cr4, s.efer, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp,
+		r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15);
 }
