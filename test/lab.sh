@@ -6,7 +6,7 @@
 # Two machines run side by side: one with one CPU, and one with two for what
 # needs two vCPUs at once. Every step has a time limit of its own and fails if
 # it hangs. Only if the emulated machine itself dies is its part run once more,
-# and a line says so.
+# and a line says so; a third machine is there to die.
 set -u
 cd "$(dirname "$0")/.."
 export B=${B:-build}
@@ -134,40 +134,54 @@ EOF
 cat >"$tmp/machine2" <<'EOF'
 . $tmp/lib
 step 60 "KVM engine's unit tests" $B/cpu/kvm/kvm_test
+step 60 "what is said when KVM cannot go on" $B/cpu/kvm/kvm_report_test
 for n in 2 4; do ONLY=smp test/guest.sh kvm $n; done
 EOF
 
-machine() { # CPUS
-	tools/lab --smp $1 --share . --share "$tmp" --timeout 500 -- \
-		"tmp=$tmp B=$B bash $tmp/machine$1" >"$tmp/out$1" 2>"$tmp/err$1"
-	echo $? >"$tmp/rc$1"
+# Dies the first time, to see that it is then run once more.
+cat >"$tmp/mortal" <<'EOF'
+if mkdir $tmp/died 2>/dev/null; then
+	echo "not ok the lab's machine dies"
+	sync
+	echo c >/proc/sysrq-trigger
+	sleep 60
+fi
+echo "ok the lab's machine died and was run once more"
+EOF
+
+machine() { # SCRIPT CPUS
+	tools/lab --smp $2 --share . --share "$tmp" --timeout 500 -- \
+		"tmp=$tmp B=$B bash $tmp/$1" >"$tmp/$1.out" 2>"$tmp/$1.err"
+	echo $? >"$tmp/$1.rc"
 }
 
-report() { # CPUS
-	local rc=$(cat "$tmp/rc$1") why=$(grep '^lab: ' "$tmp/err$1" | tail -1)
+report() { # SCRIPT CPUS
+	local rc=$(cat "$tmp/$1.rc") why=$(grep '^lab: ' "$tmp/$1.err" | tail -1)
 	why=${why#lab: }
-	if [ $rc = 125 ] && [ ! -e "$tmp/again$1" ]; then
-		: >"$tmp/again$1"
+	if [ $rc = 125 ] && [ ! -e "$tmp/$1.again" ]; then
+		: >"$tmp/$1.again"
 		echo "# the lab's machine died ($why): its part once more"
-		machine $1
-		report $1
+		machine "$@"
+		report "$@"
 		return
 	fi
-	cat "$tmp/out$1"
+	cat "$tmp/$1.out"
 	case $rc in
 	0) ;;
-	77) echo "skip lab, $1 CPUs: $why" ;;
+	77) echo "skip lab, $1: $why" ;;
 	*)
-		echo "not ok lab, $1 CPUs (exit code $rc)"
-		tail -30 "$tmp/err$1"
+		echo "not ok lab, $1 (exit code $rc)"
+		tail -30 "$tmp/$1.err"
 		;;
 	esac
 }
 
 # Once, so that two do not download and unpack the same.
 tools/lab -- true >/dev/null 2>&1
-machine 1 &
-machine 2
+machine machine1 1 &
+machine machine2 2
+machine mortal 1
 wait
-report 1
-report 2
+report machine1 1
+report machine2 2
+report mortal 1
