@@ -17,11 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cpu/direct/dspace.h"
 #include "cpu/engine.h"
 
 struct finding {
@@ -264,11 +266,30 @@ static void look_user_namespaces(struct finding *f)
 		f->good ? "a sandbox needs no root" : "a sandbox needs root";
 }
 
+/* What a child process of direct execution needs. */
+static void look_direct(struct finding *f)
+{
+	struct err e = {""};
+	int fd = memfd_create("sublet-doctor", MFD_CLOEXEC);
+	struct dspace *s = fd < 0 ? NULL : dspace_new(fd, &e);
+
+	if (s)
+		doctor_set(f, true, "user code can run without translation",
+			   "child processes can be traced and filtered");
+	else
+		doctor_set(f, false, "all guest code is translated", "%s",
+			   fd < 0 ? "no memory files" : e.text);
+	dspace_free(s);
+	if (fd >= 0)
+		close(fd);
+}
+
 static const struct check checks[] = {
 	{"host", look_kernel},
 	{"CPU", look_cpu},
 	{"KVM", look_kvm},
 	{"engine", look_engine},
+	{"direct", look_direct},
 	{"huge pages", look_huge_pages},
 	{"userfaultfd", look_userfaultfd},
 	{"io_uring", look_io_uring},

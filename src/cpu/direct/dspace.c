@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "cpu/direct/dspace.h"
 
+#include <asm/prctl.h>
 #include <elf.h>
 #include <errno.h>
 #include <signal.h>
@@ -158,6 +159,16 @@ int dspace_sync(struct dspace *s)
 	if (rc)
 		dspace_clear_now(s);
 	return rc;
+}
+
+bool dspace_fault_cpuid(struct dspace *s, bool on)
+{
+	if (dspace_sync(s))
+		return false;
+	s->command[0] = (struct dspace_command){
+		SYS_arch_prctl, {ARCH_SET_CPUID, !on}, 0};
+	s->commands = 1;
+	return !dspace_carry_out(s);
 }
 
 /* ---- Registers ---- */

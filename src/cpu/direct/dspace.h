@@ -7,7 +7,7 @@
  * commands it reads. It is stopped by ptrace whenever it does not run guest
  * code, and what the guest does cannot leave it: guest code is resumed with
  * PTRACE_SYSEMU, under which a system call is a stop and nothing else; a
- * seccomp filter lets only the stub's own mmap() and munmap() through.
+ * seccomp filter lets only the stub's own few through.
  *
  * A space belongs to the thread that made it, which makes all calls but
  * dspace_kick(); it dies with that thread, whatever ends it.
@@ -75,6 +75,12 @@ int dspace_unmap(struct dspace *s, u64 lin, u64 len);
 int dspace_sync(struct dspace *s);
 /* Nothing is mapped any more. */
 int dspace_clear(struct dspace *s);
+
+/*
+ * Whether CPUID faults in the child, as RDTSC does anyway; a stop takes half
+ * as long again then. False: the host's CPU cannot do that.
+ */
+bool dspace_fault_cpuid(struct dspace *s, bool on);
 
 /*
  * Registers, of a space that is stopped. What is set stands at the next run;

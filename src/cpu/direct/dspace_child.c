@@ -63,13 +63,14 @@ static bool child_filter(void)
 	u64 ip = DSPACE_STUB + (u64)(dspace_stub_call - dspace_stub);
 	struct sock_filter code[] = {
 		LOAD(arch),
-		IS_NOT(AUDIT_ARCH_X86_64, 8),
+		IS_NOT(AUDIT_ARCH_X86_64, 9),
 		LOAD(instruction_pointer),
-		IS_NOT((u32)ip, 6),
+		IS_NOT((u32)ip, 7),
 		LOAD_HIGH(instruction_pointer),
-		IS_NOT((u32)(ip >> 32), 4),
+		IS_NOT((u32)(ip >> 32), 5),
 		LOAD(nr),
-		IS(SYS_mmap, 1),
+		IS(SYS_mmap, 2),
+		IS(SYS_arch_prctl, 1),
 		IS_NOT(SYS_munmap, 1),
 		GIVE(SECCOMP_RET_ALLOW),
 		GIVE(SECCOMP_RET_TRAP),

@@ -199,6 +199,20 @@ static void the_stub_calls_for_nobody_else(void **state)
 	bed_run(b, DSPACE_SIGNAL);
 }
 
+/* Where the CPU can do it. */
+static void cpuid_faults_when_told(void **state)
+{
+	struct bed *b = *state;
+	bool can = dspace_fault_cpuid(b->s, true);
+
+	bed_code(b, "\x0f\xa2\x0f\x05", 4); /* cpuid; syscall */
+	bed_run(b, can ? DSPACE_SIGNAL : DSPACE_SYSCALL);
+	assert_int_equal(dspace_regs(b->s)->rip, CODE_LIN + (can ? 0 : 4));
+	assert_true(!can || dspace_fault_cpuid(b->s, false));
+	dspace_regs(b->s)->rip = CODE_LIN;
+	bed_run(b, DSPACE_SYSCALL);
+}
+
 static void traps(void **state)
 {
 	struct bed *b = *state;
@@ -344,6 +358,7 @@ int main(void)
 		TEST(nothing_of_ours_is_left),
 		TEST(the_stub_calls_for_nobody_else),
 		TEST(traps),
+		TEST(cpuid_faults_when_told),
 		TEST(the_vsyscall_page),
 		TEST(vectors_go_in_and_out),
 		TEST(a_kick_stops_a_loop),

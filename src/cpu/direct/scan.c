@@ -124,6 +124,7 @@ static u8 scan_pairs[65536 / 8];
 
 /* A page with what is known around it, and of the instructions there. */
 struct scan {
+	bool cpuid_faults;
 	int first, end; /* of what is known, in places of code[] */
 	/* The page begins at SCAN_BEFORE; zeros beyond what is known, enough
 	 * to decode at the last place and to look at what follows an opcode */
@@ -279,7 +280,8 @@ static u8 scan_decode(const struct scan *s, int at)
 	if (at + i.len > s->end)
 		sensitive = scan_looks(&scan_wanted, lead, known);
 	else if (i.op != OP_INVALID)
-		sensitive = scan_why[i.op];
+		sensitive = scan_why[i.op] &&
+			    !(i.op == OP_CPUID && s->cpuid_faults);
 	else
 		sensitive = scan_looks(&scan_beyond, lead, known);
 	if (i.op == OP_INVALID && !sensitive)
@@ -384,12 +386,13 @@ static const char *scan_reason(const u8 *p)
 	return "it may be one together with the next page";
 }
 
-bool direct_scan_find(const u8 *page, unsigned before, unsigned after,
-		      struct direct_finding *f)
+static bool scan_page(const u8 *page, unsigned before, unsigned after,
+		      bool cpuid_faults, struct direct_finding *f)
 {
 	struct scan s;
 
 	pthread_once(&scan_once, scan_prepare);
+	s.cpuid_faults = cpuid_faults;
 	before = MIN(before, SCAN_BEFORE);
 	after = MIN(after, SCAN_INSN);
 	s.first = SCAN_BEFORE - (int)before;
@@ -409,9 +412,22 @@ bool direct_scan_find(const u8 *page, unsigned before, unsigned after,
 	return true;
 }
 
+bool direct_scan_find(const u8 *page, unsigned before, unsigned after,
+		      struct direct_finding *f)
+{
+	return scan_page(page, before, after, false, f);
+}
+
+bool direct_scan_but_cpuid(const u8 *page, unsigned before, unsigned after)
+{
+	struct direct_finding f;
+
+	return scan_page(page, before, after, true, &f);
+}
+
 bool direct_scan(const u8 *page, unsigned before, unsigned after)
 {
 	struct direct_finding f;
 
-	return direct_scan_find(page, before, after, &f);
+	return scan_page(page, before, after, false, &f);
 }

@@ -36,7 +36,10 @@ struct direct_finding {
  */
 bool direct_scan(const u8 *page, unsigned before, unsigned after);
 
-/* The same; false with *f filled in: the first one found. */
+/* The same where CPUID faults, and so is not sensitive. */
+bool direct_scan_but_cpuid(const u8 *page, unsigned before, unsigned after);
+
+/* As direct_scan(); false with *f filled in: the first one found. */
 bool direct_scan_find(const u8 *page, unsigned before, unsigned after,
 		      struct direct_finding *f);
 

@@ -240,6 +240,18 @@ static void find_at_ends(void **state)
 	}
 }
 
+static void cpuid_may_fault(void **state)
+{
+	struct code c;
+
+	(void)state;
+	build(&c, &sensitive[0], 0x123);
+	assert_false(clean(&c, AROUND, AROUND));
+	assert_true(direct_scan_but_cpuid(c.bytes + AROUND, AROUND, AROUND));
+	build(&c, &sensitive[2], 0x123);
+	assert_false(direct_scan_but_cpuid(c.bytes + AROUND, AROUND, AROUND));
+}
+
 /* A function after data that would be an instruction together with it. */
 static void find_after_data(void **state)
 {
@@ -294,6 +306,7 @@ int main(void)
 		cmocka_unit_test_setup(find_all, setup),
 		cmocka_unit_test_setup(find_on_borders, setup),
 		cmocka_unit_test_setup(find_at_ends, setup),
+		cmocka_unit_test_setup(cpuid_may_fault, setup),
 		cmocka_unit_test_setup(find_after_data, setup),
 		cmocka_unit_test_setup(pass_harmless, setup),
 		cmocka_unit_test_setup(report, setup),

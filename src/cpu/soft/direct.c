@@ -32,7 +32,8 @@
 #define CHANGE_NS    2000 /* beside what of a stop is the child's time */
 #define REST_MS      50   /* given up for so long, doubled each time, */
 #define REST_DOUBLED 6    /* so often */
-#define SENSITIVE    64   /* instructions interpreted of a page, at most */
+#define CPUID_STOPS  16
+#define SENSITIVE    64 /* instructions interpreted of a page, at most */
 
 /* ---- Notes ---- */
 
@@ -183,6 +184,10 @@ static struct direct_space *space_take(struct soft_vcpu *v)
 		space_free(s);
 		return NULL;
 	}
+	if (s->cpuid_faults)
+		dspace_fault_cpuid(s->child, false);
+	s->cpuid_faults = false;
+	s->cpuid_stops = 0;
 	s->cr3 = direct_cr3(v);
 	s->pending = 0;
 	s->fails = 0;
@@ -275,10 +280,19 @@ void soft_direct_sample(struct soft_vcpu *v)
 
 /* ---- Running ---- */
 
+/* Makes CPUID fault where pages with it are in the way often. */
+static void direct_try_cpuid(struct soft_vcpu *v, struct direct_space *s)
+{
+	if (direct_scanned(v, s, v->rip) == SCAN_CPUID && !s->cpuid_faults &&
+	    ++s->cpuid_stops == CPUID_STOPS)
+		s->cpuid_faults = dspace_fault_cpuid(s->child, true);
+}
+
 /* Code that must not run in the child: interpreted up to where it may. */
 static void direct_sensitive(struct soft_vcpu *v, struct direct_space *s)
 {
 	v->vcpu.stat[VCPU_STAT_DIRECT_CODE]++;
+	direct_try_cpuid(v, s);
 	for (unsigned k = 0; k < SENSITIVE; k++) {
 		soft_step_plain(v);
 		if (__atomic_load_n(&v->attention, __ATOMIC_RELAXED) ||

@@ -112,8 +112,17 @@ static bool map_walk(struct soft_vcpu *v, gva_t lin, struct map_walk *w)
 	return w->table && w->perm & PTE_U;
 }
 
+static bool map_plain(struct soft_vcpu *v, const struct direct_space *s,
+		      u64 page)
+{
+	u8 scan = v->direct->scan[page];
+
+	return scan == SCAN_PLAIN || (scan == SCAN_CPUID && s->cpuid_faults);
+}
+
 /* What may be done with its page n, and where that is; 0: nothing. */
-static u32 map_legal(struct soft_vcpu *v, const struct map_walk *w, unsigned n)
+static u32 map_legal(struct soft_vcpu *v, const struct direct_space *s,
+		     const struct map_walk *w, unsigned n)
 {
 	const struct soft_mmu *m = v->mmu;
 	const struct mem_slot *slot;
@@ -137,7 +146,7 @@ static u32 map_legal(struct soft_vcpu *v, const struct map_walk *w, unsigned n)
 	    mmu_may_write(v, host))
 		rights |= RIGHT_W;
 	else if (!w->nx && !(pte >> 63) &&
-		 v->direct->scan[mem_page(soft_mem(v), host)] == SCAN_PLAIN)
+		 map_plain(v, s, mem_page(soft_mem(v), host)))
 		rights |= RIGHT_X;
 	return (u32)mem_page(soft_mem(v), host) << RIGHT_BITS | rights;
 }
@@ -218,7 +227,7 @@ static void mend_region(struct soft_vcpu *v, struct map_run *r,
 		if (!old)
 			continue;
 		if (any)
-			now = map_kept(old, map_legal(v, &w, n));
+			now = map_kept(old, map_legal(v, r->s, &w, n));
 		if (now != old)
 			run_add(r, lin + n * PAGE_SIZE, &g->page[n], now);
 	}
@@ -296,6 +305,9 @@ static u8 map_judge(const u8 *before, const u8 *page, const u8 *after)
 	if (direct_scan(buf + SCAN_BEFORE, before ? SCAN_BEFORE : 0,
 			after ? SCAN_AFTER : 0))
 		return SCAN_PLAIN;
+	if (direct_scan_but_cpuid(buf + SCAN_BEFORE, before ? SCAN_BEFORE : 0,
+				  after ? SCAN_AFTER : 0))
+		return SCAN_CPUID;
 	return before && after ? SCAN_SENSITIVE : SCAN_UNSURE;
 }
 
@@ -327,11 +339,11 @@ static void around_page(struct soft_vcpu *v, struct map_run *r,
 			const struct map_walk *w, struct direct_region *g,
 			unsigned n, bool code)
 {
-	u32 now = map_legal(v, w, n);
+	u32 now = map_legal(v, r->s, w, n);
 
 	if (code && now && !(now & RIGHT_W) && map_executable(w, n)) {
 		map_scan(v, (g->tag << 21) + n * PAGE_SIZE, now >> RIGHT_BITS);
-		now = map_legal(v, w, n);
+		now = map_legal(v, r->s, w, n);
 	}
 	if (now != g->page[n])
 		run_add(r, (g->tag << 21) + n * PAGE_SIZE, &g->page[n], now);
@@ -404,6 +416,14 @@ bool direct_is_code(struct direct_space *s, gva_t lin)
 	unsigned n = lin >> PAGE_SHIFT & (REGION_PAGES - 1);
 
 	return g && g->page[n] & RIGHT_X;
+}
+
+u8 direct_scanned(struct soft_vcpu *v, struct direct_space *s, gva_t lin)
+{
+	const struct direct_region *g = region_find(s, lin);
+	u32 entry = g ? g->page[lin >> PAGE_SHIFT & (REGION_PAGES - 1)] : 0;
+
+	return entry ? v->direct->scan[entry >> RIGHT_BITS] : SCAN_UNKNOWN;
 }
 
 /* To mark a page as code may take others' marks, and so rights, away. */

@@ -49,6 +49,9 @@ struct direct_space {
 	unsigned fails;
 	u32 stops;
 	u64 not_before, time;
+	/* Whether CPUID faults; how often code stopped that waits for that. */
+	bool cpuid_faults;
+	u32 cpuid_stops;
 	int cpu; /* the child's; -1: as allowed */
 	/* What the child has of vectors, and its ID flag. */
 	bool vectors_known;
@@ -56,8 +59,9 @@ struct direct_space {
 	u8 vectors[DSPACE_XSAVE_SIZE];
 };
 
-/* UNSURE: because of what may be on the pages around it. */
-enum { SCAN_UNKNOWN, SCAN_PLAIN, SCAN_SENSITIVE, SCAN_UNSURE };
+/* CPUID: if that does not fault. UNSURE: because of what may be on the pages
+ * around it. */
+enum { SCAN_UNKNOWN, SCAN_PLAIN, SCAN_CPUID, SCAN_SENSITIVE, SCAN_UNSURE };
 
 struct soft_direct {
 	struct direct_space space[DIRECT_SPACES];
@@ -82,6 +86,8 @@ int direct_mend(struct soft_vcpu *v, struct direct_space *s);
 int direct_code(struct soft_vcpu *v, struct direct_space *s, gva_t lin);
 /* Whether it does already. */
 bool direct_is_code(struct direct_space *s, gva_t lin);
+/* SCAN_* of the page, if it is mapped at all. */
+u8 direct_scanned(struct soft_vcpu *v, struct direct_space *s, gva_t lin);
 void direct_forget(struct direct_space *s);
 
 /* direct_state.c */
