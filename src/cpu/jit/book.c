@@ -28,10 +28,20 @@ struct jit_unit *book_find(struct soft_vcpu *v, const struct jit_place *p,
 {
 	struct jit_unit *t = v->jit->hash[book_hash(p->at)];
 
-	while (t && (t->at != p->at || t->level != level ||
+	while (t && (t->at != p->at || t->level != level || t->pin != p->pin ||
 		     t->code32 != p->code32 || !book_fits(v, t, p)))
 		t = t->hash_next;
 	return t;
+}
+
+struct jit_unit *book_find_any(struct soft_vcpu *v, struct jit_place *p)
+{
+	struct jit_unit *t = book_find(v, p, UNIT_WINDOW);
+
+	if (t || !p->pin)
+		return t;
+	p->pin = 0;
+	return book_find(v, p, UNIT_WINDOW);
 }
 
 /* ---- The map ---- */
@@ -105,10 +115,12 @@ void book_link(struct soft_vcpu *v, struct jit_link *l, struct jit_unit *to,
 {
 	struct jit *j = v->jit;
 
-	if (to->twin && !l->cross && !l->level)
+	if (!l->cross && !l->level && (to->twin || (to->pin && !l->pinned)))
 		return;
+	if (!l->pinned)
+		l->page = page;
+	j->mapped |= l->pinned && l->cross;
 	l->key = v->fetch_key;
-	l->page = page;
 	l->patience = JIT_PATIENCE;
 	if (l->to == book_number(j, to))
 		return;
@@ -116,7 +128,26 @@ void book_link(struct soft_vcpu *v, struct jit_link *l, struct jit_unit *to,
 		link_leave(j, l);
 	l->key = v->fetch_key;
 	link_enter(j, l, to);
-	link_patch(j, l, l->in_fl || l->cross ? to->entry_fl : to->entry_host);
+	link_patch(j, l, l->in_fl ? to->entry_fl : to->entry_host);
+	codebuf_serialize();
+}
+
+void book_remapped(struct soft_vcpu *v)
+{
+	struct jit *j = v->jit;
+
+	if (!j->mapped)
+		return;
+	j->mapped = false;
+	j->remaps++;
+	for (unsigned k = 0; k < JIT_SEGMENTS; k++)
+		for (u32 n = 0; n < j->seg[k].links; n++) {
+			struct jit_link *l =
+				space_link(j, k * j->room.links + n);
+
+			if (l->pinned && l->cross && l->to)
+				link_leave(j, l);
+		}
 	codebuf_serialize();
 }
 

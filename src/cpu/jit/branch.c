@@ -8,7 +8,8 @@
  * A direct branch within the page goes straight to its target once that has
  * been translated: the page that executes is the page it was translated from.
  * One to another page compares v->fetch_key first, which changes with every
- * flush of the TLB and with mode and privilege, and the page it is made from.
+ * flush of the TLB and with mode and privilege, and the page it is made from;
+ * in pinned units it need not: the monitor unlinks it when a mapping changes.
  * Indirect branches look their target up in jit.map. Attention is looked at on
  * every way backwards and on every indirect branch, so no loop runs without.
  */
@@ -120,13 +121,30 @@ void tr_jmp(struct tr *t)
 	}
 }
 
+/* Stores an address; R11 is clobbered if it is not in the topmost 2 GiB. */
+static void branch_store_imm(struct tr *t, u64 address, struct rm at)
+{
+	if (address == (u64)(s64)(s32)address) {
+		emit_op(&t->e, (struct opc){.code = 0xc7, .w = 1}, 0, at);
+		emit_u32(&t->e, (u32)address);
+	} else {
+		emit_mov_imm(&t->e, JIT_S2, address);
+		emit_store(&t->e, JIT_S2, at);
+	}
+}
+
 /* Pushes the address of the next instruction; RCX and R11 are clobbered. */
 static void branch_push_next(struct tr *t)
 {
 	struct rm at = tr_stack(t, -tr_slot(t), true);
+	s64 next = (s64)t->x->off + t->x->i.len;
 
-	tr_rip(t, JIT_S2, (s64)t->x->off + t->x->i.len);
-	tr_store_slot(t, JIT_S2, at);
+	if (t->u->pin) {
+		branch_store_imm(t, t->u->pin + (u64)next, at);
+	} else {
+		tr_rip(t, JIT_S2, next);
+		tr_store_slot(t, JIT_S2, at);
+	}
 	tr_move_sp(t, -tr_slot(t));
 }
 
@@ -201,6 +219,15 @@ static void common_target(struct emit *e, u8 reg, u8 link, bool code32)
 	common_rip(e, reg, code32);
 }
 
+/* RCX = the link whose number is in RCX */
+static void common_link(struct emit *e, const struct jit *j)
+{
+	emit_op(e, (struct opc){.code = 0x69, .w = 1}, JIT_S1, rm_reg(JIT_S1));
+	emit_u32(e, sizeof(struct jit_link)); /* IMUL */
+	emit_mov_imm(e, JIT_S2, (u64)j->link);
+	emit_rr(e, 0x01, true, JIT_S2, JIT_S1);
+}
+
 void jit_common_ways(struct emit *e, const struct jit *j, struct jit_ways *w,
 		     bool code32)
 {
@@ -213,14 +240,16 @@ void jit_common_ways(struct emit *e, const struct jit *j, struct jit_ways *w,
 		emit_jmp_to(e, j->out[k]);
 	}
 	w->link = e->p;
-	emit_op(e, (struct opc){.code = 0x69, .w = 1}, JIT_S1, rm_reg(JIT_S1));
-	emit_u32(e, sizeof(struct jit_link)); /* IMUL */
-	emit_mov_imm(e, JIT_S2, (u64)j->link);
-	emit_rr(e, 0x01, true, JIT_S2, JIT_S1);
+	common_link(e, j);
 	known = e->p;
 	common_target(e, JIT_S2, JIT_S1, code32);
 	emit_store(e, JIT_S2, rm_v(V(rip)));
 	emit_jmp_to(e, j->out[JIT_EXIT_LINK]);
+	w->pinned = e->p;
+	common_link(e, j);
+	emit_load(e, JIT_S2, rm_mem(JIT_S1, offsetof(struct jit_link, page)));
+	emit_store(e, JIT_S2, rm_v(V(code_page)));
+	emit_jmp_to(e, known);
 	w->other = e->p;
 	emit_op(e, (struct opc){.code = 0x83}, 5,
 		rm_mem(JIT_S2, offsetof(struct jit_link, patience)));
@@ -349,7 +378,11 @@ static struct jit_link *way_new_link(struct tr *t, s64 off, bool cross,
 		t->e.full = true;
 		return NULL;
 	}
-	*l = (struct jit_link){.off = (s32)off, .cross = cross, .in_fl = in_fl};
+	*l = (struct jit_link){.off = (s32)off,
+			       .page = t->u->pin,
+			       .cross = cross,
+			       .pinned = t->u->pin != 0,
+			       .in_fl = in_fl};
 	t->t->nlinks++;
 	return l;
 }
@@ -383,11 +416,21 @@ static void way_cross(struct tr *t, const struct way_out *w, struct jit_link *l)
 	emit_patch32(page, t->j->way[t->u->code32].other);
 }
 
+/* The same of a pinned unit: nothing to check. Keeps the flags. */
+static void way_cross_pinned(struct tr *t, s64 off, struct jit_link *l)
+{
+	branch_store_imm(t, (t->u->pin + (u64)off) & ~(u64)PAGE_MASK,
+			 rm_v(V(code_page)));
+	l->site = space_place(t->j, emit_jmp(&t->e));
+}
+
 /* Where a link goes until it is made. */
 static void way_unlinked(struct tr *t, const struct jit_link *l)
 {
+	const struct jit_ways *to = &t->j->way[t->u->code32];
+
 	emit_mov_imm(&t->e, JIT_S1, (u64)(l - t->j->link));
-	emit_jmp_to(&t->e, t->j->way[t->u->code32].link);
+	emit_jmp_to(&t->e, l->pinned && l->cross ? to->pinned : to->link);
 }
 
 /* Whether nothing lies between the branch and here: it may be linked itself. */
@@ -411,6 +454,7 @@ static void way_far(struct tr *t, const struct way_out *w)
 static void way_link(struct tr *t, const struct way_out *w)
 {
 	bool cross = !unit_in_page(w->off) || unit_near_end(w->off);
+	bool check = cross && !t->u->pin;
 	struct emit *e = &t->e;
 	struct jit_link *l;
 
@@ -418,7 +462,7 @@ static void way_link(struct tr *t, const struct way_out *w)
 		way_far(t, w);
 		return;
 	}
-	l = way_new_link(t, w->off, cross, cross || w->in_fl);
+	l = way_new_link(t, w->off, cross, check || w->in_fl);
 	if (!l)
 		return;
 	if (w->off <= t->u->off + t->u->len) {
@@ -427,10 +471,12 @@ static void way_link(struct tr *t, const struct way_out *w)
 		t->fl_host = !w->in_fl;
 		tr_poll(t, w->off, w->live);
 	}
-	if (cross) {
+	if (check) {
 		if (w->live && !w->in_fl)
 			tr_save_flags(t);
 		way_cross(t, w, l);
+	} else if (cross) {
+		way_cross_pinned(t, w->off, l);
 	} else if (way_is_here(e, w)) {
 		l->site = space_place(t->j, w->from);
 	} else {
@@ -440,7 +486,7 @@ static void way_link(struct tr *t, const struct way_out *w)
 		return;
 	l->unlinked = space_place(t->j, e->p);
 	emit_patch32(t->j->buf.write + l->site, e->p);
-	if (w->live && !cross && !w->in_fl)
+	if (w->live && !check && !w->in_fl)
 		tr_save_flags(t);
 	way_unlinked(t, l);
 }

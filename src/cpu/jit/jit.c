@@ -59,6 +59,7 @@ static void jit_translate_at(struct soft_vcpu *v, const struct jit_place *p,
 	struct jit_unit *t = space_new_unit(j);
 
 	*t = (struct jit_unit){.at = p->at,
+			       .pin = p->pin,
 			       .page = (u32)(p->at >> PAGE_SHIFT),
 			       .granules = j->u.granules,
 			       .level = level,
@@ -85,6 +86,7 @@ static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, u8 level)
 	bool fits;
 
 	j->u.code32 = p->code32;
+	j->u.pin = p->pin;
 	if (!unit_read(&j->u, v->rip & PAGE_MASK,
 		       p->host - (v->rip & PAGE_MASK), p->next) ||
 	    j->u.in[0].kind == UNIT_INTERP)
@@ -94,6 +96,18 @@ static bool jit_make(struct soft_vcpu *v, const struct jit_place *p, u8 level)
 		book_evict(v);
 	jit_translate_at(v, p, level);
 	return fits;
+}
+
+/*
+ * Whether units at v->rip are made for that address only: those of a kernel in
+ * the topmost 2 GiB, unless its mapping changes all the time. What may cross
+ * into another page is not.
+ */
+static bool jit_pins(const struct soft_vcpu *v)
+{
+	return v->cpl == 0 && v->mode & MODE_CS64 &&
+	       v->rip >= (u64) - (s64)(2 * GIB) && v->cr4 & CR4_PGE &&
+	       v->jit->remaps < JIT_REMAPS && !unit_near_end((s64)v->rip);
 }
 
 /*
@@ -112,6 +126,7 @@ static bool jit_fetch(struct soft_vcpu *v, struct jit_place *p)
 	if (!p->host)
 		return false;
 	p->at = (u64)(p->host - soft_mem(v)->base);
+	p->pin = jit_pins(v) ? v->rip & ~(u64)PAGE_MASK : 0;
 	if (unit_near_end(v->rip) &&
 	    (p->code32 ? (v->rip | PAGE_MASK) != ~0u
 		       : lin_canonical((v->rip | PAGE_MASK) + 1)))
@@ -178,7 +193,7 @@ struct jit_unit *jit_lookup(struct soft_vcpu *v)
 	b = code_known(v);
 	if (b && b->heat > 1)
 		return NULL; /* still cold */
-	t = jit_fetch(v, &p) ? book_find(v, &p, UNIT_WINDOW) : NULL;
+	t = jit_fetch(v, &p) ? book_find_any(v, &p) : NULL;
 	if (t)
 		book_map(v, e, t);
 	return t;
@@ -186,7 +201,9 @@ struct jit_unit *jit_lookup(struct soft_vcpu *v)
 
 /*
  * What v->jit_pending is to go to: units of other levels are made where
- * wanted. NULL too where that link is gone.
+ * wanted, and so are in a kernel those that are not pinned beside one that is
+ * not: whoever runs that may have another mapping. NULL too where that link is
+ * gone.
  */
 static struct jit_unit *jit_linked(struct soft_vcpu *v)
 {
@@ -194,10 +211,12 @@ static struct jit_unit *jit_linked(struct soft_vcpu *v)
 	struct jit_unit *t;
 	struct jit_place p;
 
-	if (!l->level)
+	if (!l->level && (l->cross || l->pinned || !jit_pins(v)))
 		return jit_lookup(v);
 	if (!jit_fetch(v, &p))
 		return NULL;
+	if (!l->pinned)
+		p.pin = 0;
 	t = book_find(v, &p, l->level);
 	if (t)
 		return t;
@@ -279,6 +298,7 @@ static const struct soft_jit_ops jit_ops = {
 	.granules = book_granules,
 	.flush = book_clear,
 	.trim = jit_trim,
+	.remapped = book_remapped,
 	.left_by_fault = jit_left_by_fault,
 	.left = jit_left,
 };

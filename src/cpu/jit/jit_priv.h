@@ -40,6 +40,7 @@ extern const u8 jit_host[16];
 #define JIT_SLOTS     4u
 #define JIT_PATIENCE  32
 #define JIT_SEGMENTS  8u
+#define JIT_REMAPS    1024 /* changes of mappings before none is pinned */
 
 #define JIT_TRACES (TRACE_BLOCKS | TRACE_CODE | TRACE_PERFMAP)
 
@@ -56,13 +57,15 @@ struct jit_link {
 	u32 unlinked;   /* of where it goes if not linked */
 	u32 to;         /* number of a unit; 0: not linked */
 	u32 next, prev; /* numbers of other links to it, or 0 */
-	bool cross;     /* other page: checks key */
+	bool cross;     /* other page: checks key, unless */
+	bool pinned;    /* it is of a pinned unit; "page" is that's */
 	bool in_fl;     /* flags are in v->fl */
 	u8 level;       /* enum unit_level of the unit it is to */
 };
 
 struct jit_unit {
 	u64 at;            /* offset in the memfd */
+	u64 pin;           /* pinned: linear address of the page; else 0 */
 	u32 page;          /* index of the RAM page */
 	u32 links, nlinks; /* outgoing: number of the first, how many */
 	u32 incoming;      /* number of a link, or 0 */
@@ -110,6 +113,7 @@ enum jit_exit {
 struct jit_ways {
 	u8 *out[JIT_EXITS]; /* at off */
 	u8 *link;           /* the link whose number is in RCX wants a target */
+	u8 *pinned;         /* the same, of a pinned unit, to another page */
 	u8 *other;          /* the link R11 has one, for another mapping */
 };
 
@@ -138,6 +142,8 @@ struct jit {
 	struct unit u;           /* under translation */
 	struct tr *tr;
 	bool changed; /* units were dropped since this was last cleared */
+	bool mapped;  /* there may be links of pinned units across pages */
+	u32 remaps;   /* how often these were unlinked */
 	struct lockstep *lock; /* NULL: not in lock step */
 	/* Instructions left to the interpreter; any thread reads */
 	u64 left[JIT_EXITS][X86_OPS];

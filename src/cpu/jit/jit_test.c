@@ -76,6 +76,19 @@ static void rig_long(struct rig *r)
 		rig_put(r, RIG_DATA + i, 0x9e3779b97f4a7c15ull * (i + 1));
 }
 
+/* The same as a kernel has it: in the topmost 2 GiB, twice. */
+#define HIGH 0xffffffff80000000ull
+
+static void rig_high(struct rig *r)
+{
+	rig_long(r);
+	rig_put(r, RIG_PT + 8 * 511, (RIG_PT + 0x1000) | 7);
+	rig_put(r, RIG_PT + 0x1000 + 8 * 510, (RIG_PT + 0x2000) | 7);
+	rig_put(r, RIG_PT + 0x1000 + 8 * 511, (RIG_PT + 0x2000) | 7);
+	r->s.cr4 |= CR4_PGE;
+	r->s.rip = HIGH + CODE_AT;
+}
+
 /* Protected mode at CPL 0, flat segments, no paging. */
 static void rig_protected(struct rig *r)
 {
@@ -639,6 +652,31 @@ static void test_aliased(void **state)
 {
 	(void)state;
 	SAME(aliased);
+	same(rig_high, aliased, aliased_end);
+}
+
+/* A kernel calls a page that is mapped to another place now and then. */
+CODE(remapped_high, 64,
+     "0: movl $0xc3c0ff, 0x200000\n movl $0xc3c8ff, 0x400000\n" /* inc; dec */
+     "mov $4000, %r12d\n xor %eax, %eax\n mov $0x12008, %edi\n"
+     "mov $0xffffffff80200000, %rbx\n"
+     "1: call 0b + 0x1e0000\n add %rax, %r13\n rol $1, %r13\n"
+     "test $127, %r12b\n jnz 2f\n mov (%rdi), %rdx\n"
+     "xor $0x600000, %rdx\n mov %rdx, (%rdi)\n invlpg (%rbx)\n"
+     "2: dec %r12d\n jnz 1b\n movq $0x2000e7, (%rdi)\n invlpg (%rbx)\n"
+     "out %al, $0xf4\n jmp .\n");
+
+static void test_remapped_high(void **state)
+{
+	struct rig *r = rig_make(true, false);
+
+	(void)state;
+	same(rig_high, remapped_high, remapped_high_end);
+	rig_high(r);
+	rig_code(r, CODE_AT, remapped_high, remapped_high_end);
+	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
+	assert_int_equal(r->v->jit->remaps, 4000 / 128 + 1);
+	rig_unmake(r);
 }
 
 /* 32-bit code: the stack, one-byte INC and DEC, what is called. */
@@ -705,6 +743,7 @@ int main(void)
 		cmocka_unit_test(test_each_offset),
 		cmocka_unit_test(test_exceptions),
 		cmocka_unit_test(test_aliased),
+		cmocka_unit_test(test_remapped_high),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,9 +56,12 @@ static const char *show_common(const struct jit *j, const u8 *to)
 		if (to == j->out[k] || to == j->way[0].out[k] ||
 		    to == j->way[1].out[k])
 			return jit_exit_name(k);
-	for (unsigned k = 0; k < 2; k++)
-		if (to == j->way[k].link || to == j->way[k].other)
-			return to == j->way[k].link ? "link" : "other mapping";
+	for (unsigned k = 0; k < 2; k++) {
+		if (to == j->way[k].link || to == j->way[k].pinned)
+			return "link";
+		if (to == j->way[k].other)
+			return "other mapping";
+	}
 	for (unsigned s = 0; s < JIT_FILL_SIZES; s++)
 		if (to == j->fill[0][s] || to == j->fill[1][s])
 			return to == j->fill[0][s] ? "fill read" : "fill write";

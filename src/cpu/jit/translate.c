@@ -26,6 +26,10 @@ void tr_add(struct tr *t, u8 reg, s64 n)
 
 void tr_rip(struct tr *t, u8 reg, s64 off)
 {
+	if (t->u->pin) {
+		emit_mov_imm(&t->e, reg, t->u->pin + (u64)off);
+		return;
+	}
 	emit_load(&t->e, reg, rm_v(V(code_page)));
 	tr_add(t, reg, off);
 	tr_cut(t, reg);

@@ -10,7 +10,8 @@
  * flags are live there.
  *
  * Nothing depends on the linear address of the page: where it is known, that
- * is where it counts from.
+ * is where it counts from. But pinned units, those of a kernel, run only at the
+ * one place where that is.
  */
 #ifndef CPU_JIT_UNIT_H
 #define CPU_JIT_UNIT_H
@@ -80,6 +81,7 @@ struct unit_insn {
 
 struct unit {
 	u32 off;         /* of the first instruction in its page */
+	u64 pin;         /* linear address of its page, if pinned, or 0 */
 	const u8 *page;  /* host address of its page */
 	unsigned n, len; /* instructions, bytes */
 	bool simd, avx;  /* has vector instructions */

@@ -302,6 +302,8 @@ struct soft_jit_ops {
 	u64 (*granules)(struct soft_vcpu *v, u64 page);
 	void (*flush)(struct soft_vcpu *v); /* drop everything */
 	void (*trim)(struct soft_vcpu *v);  /* after that: free its memory */
+	/* fetch_gen[0] is new. */
+	void (*remapped)(struct soft_vcpu *v);
 	/* A fault came out of run() by longjmp. */
 	void (*left_by_fault)(struct soft_vcpu *v);
 	/* engine_class.vcpu_left */

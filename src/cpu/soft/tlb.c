@@ -156,6 +156,8 @@ static void exec_update(struct soft_vcpu *v)
 
 		x->gen = gen;
 	}
+	if (v->fetch_gen[0] != m->exec.gen && v->jit)
+		v->jit_ops->remapped(v);
 	v->fetch_gen[0] = m->exec.gen;
 	v->fetch_gen[1] = m->set->exec.gen;
 	soft_code_rekey(v);
