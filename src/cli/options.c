@@ -269,7 +269,7 @@ static int opt_forward(struct run_options *o, char *v, struct err *e)
 	return 0;
 }
 
-static int opt_console(struct run_options *o, char *v, struct err *e)
+int parse_console(struct run_options *o, const char *v, struct err *e)
 {
 	o->console_given = true;
 	if (!strcmp(v, "tty")) {
@@ -285,6 +285,11 @@ static int opt_console(struct run_options *o, char *v, struct err *e)
 			"--console: '%s' is none of tty, file=FILE, none", v);
 	}
 	return 0;
+}
+
+static int opt_console(struct run_options *o, char *v, struct err *e)
+{
+	return parse_console(o, v, e);
 }
 
 static int opt_engine(struct run_options *o, char *v, struct err *e)

@@ -30,6 +30,9 @@ int run_options_parse(struct run_options *o, int argc, char **argv,
 /* "64M", "2G", "4096K", "1T" or bytes. */
 int parse_size(const char *s, u64 *out, struct err *e);
 
+/* "tty", "none" or "file=FILE". */
+int parse_console(struct run_options *o, const char *v, struct err *e);
+
 /* "on", "cid=N", "path=FILE" or both; a CID is drawn if there is none. */
 int parse_vsock(struct vm_vsock *o, char *v, struct err *e);
 

@@ -40,26 +40,6 @@ static bool receive_cancelled(void)
 	       sigismember(&set, SIGHUP);
 }
 
-static int receive_console(struct receive *r, const char *text)
-{
-	if (!strcmp(text, "tty"))
-		r->o.console = RUN_CONSOLE_TTY;
-	else if (!strcmp(text, "none"))
-		r->o.console = RUN_CONSOLE_NONE;
-	else if (!strncmp(text, "file=", 5) && text[5]) {
-		r->o.console = RUN_CONSOLE_FILE;
-		r->o.console_file = text + 5;
-	} else {
-		fprintf(stderr,
-			"sublet: --console is tty, none or "
-			"file=FILE, not '%s'\n",
-			text);
-		return CLI_EXIT_USAGE;
-	}
-	r->o.console_given = true;
-	return 0;
-}
-
 static int receive_options(struct receive *r, int argc, char **argv)
 {
 	const char **words = calloc((size_t)argc, sizeof(*words));
@@ -79,6 +59,7 @@ static int receive_options(struct receive *r, int argc, char **argv)
 		{"--verbose", &r->o.verbose, NULL},
 		{0},
 	};
+	struct err e = {{0}};
 	unsigned seconds = 0;
 	int n, rc;
 
@@ -89,8 +70,10 @@ static int receive_options(struct receive *r, int argc, char **argv)
 		       "a place to wait at");
 	if (!rc && !console)
 		console = strcmp(words[0], "stdio:") ? "tty" : "none";
-	if (!rc)
-		rc = receive_console(r, console);
+	if (!rc && parse_console(&r->o, console, &e)) {
+		ctl_fail(&e);
+		rc = CLI_EXIT_USAGE;
+	}
 	if (!rc)
 		rc = ctl_seconds(timeout, &seconds);
 	r->in.at = n ? words[0] : NULL;

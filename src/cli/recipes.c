@@ -8,14 +8,16 @@
 #include <string.h>
 #include <zlib.h>
 
-/* Puts a file's bytes and a final NUL under a symbol. Paths start at the
- * root of the tree, where the compiler runs. */
-#define EMBED(symbol, path)                                        \
-	__asm__(".pushsection .rodata\n"                           \
-		".globl " #symbol "\n" #symbol ":\n"               \
-		".incbin \"" path "\"\n" #symbol "_end: .byte 0\n" \
-		".globl " #symbol "_end\n"                         \
-		".popsection\n")
+/* Puts a file's bytes and a final NUL under a symbol, and their number under
+ * symbol_size. Paths start at the root of the tree, where the compiler runs, or
+ * among what was generated. */
+#define EMBED(symbol, path)                                            \
+	__asm__(".pushsection .rodata\n"                               \
+		".globl " #symbol ", " #symbol "_size\n" #symbol ":\n" \
+		".incbin \"" path "\"\n"                               \
+		"1: .byte 0\n"                                         \
+		".balign 8\n" #symbol "_size: .quad 1b - " #symbol     \
+		"\n.popsection\n")
 
 EMBED(recipe_common, "images/common.sh");
 EMBED(recipe_tiny, "images/tiny.sh");
@@ -24,7 +26,8 @@ EMBED(recipe_source, "images/reseed.c");
 EMBED(recipe_reseed, "reseed");
 
 extern const char recipe_tiny[], recipe_debian[], recipe_source[];
-extern const char recipe_reseed[], recipe_reseed_end[];
+extern const char recipe_reseed[];
+extern const u64 recipe_reseed_size;
 
 const struct recipe recipes[] = {
 	{"tiny", "Debian's cloud kernel and busybox", recipe_tiny, 256 * MIB},
@@ -48,7 +51,7 @@ u32 recipe_crc(const struct recipe *r)
 
 int recipe_put_files(const char *folder)
 {
-	size_t len = (size_t)(recipe_reseed_end - recipe_reseed);
+	size_t len = recipe_reseed_size;
 	char path[PATH_MAX];
 	FILE *f;
 

@@ -22,27 +22,6 @@ struct restore {
 	struct session s;
 };
 
-static int restore_console(struct restore *r, struct err *e)
-{
-	const char *c = r->console;
-
-	r->o.console = RUN_CONSOLE_TTY;
-	if (!c || !strcmp(c, "tty"))
-		return 0;
-	r->o.console_given = true;
-	if (!strcmp(c, "none")) {
-		r->o.console = RUN_CONSOLE_NONE;
-		return 0;
-	}
-	if (strncmp(c, "file=", 5) || !c[5])
-		return err_set(
-			e, -EINVAL,
-			"--console: '%s' is none of tty, file=FILE, none", c);
-	r->o.console = RUN_CONSOLE_FILE;
-	r->o.console_file = c + 5;
-	return 0;
-}
-
 static int restore_memory(struct restore *r, struct err *e)
 {
 	const char *m = r->memory;
@@ -71,7 +50,6 @@ static int restore_identity(struct restore *r, struct err *e)
 {
 	struct vm_config *c = &r->o.vm;
 	char *text;
-	int rc;
 
 	if (r->renew) {
 		vm_mac_draw(c->mac);
@@ -90,10 +68,9 @@ static int restore_identity(struct restore *r, struct err *e)
 		return err_set(e, -EINVAL,
 			       "--vsock: the saved machine has no virtio "
 			       "sockets");
-	text = strdup(r->vsock);
-	rc = text ? parse_vsock(&c->vsock, text, e) : -ENOMEM;
-	r->vsock = text; /* lives as long as the machine */
-	return rc;
+	text = strdup(r->vsock); /* lives as long as the machine */
+	return text ? parse_vsock(&c->vsock, text, e)
+		    : err_set(e, -ENOMEM, "no memory for a path");
 }
 
 /* A host name of the machine's: it may have '_', which those may not. */
@@ -128,7 +105,9 @@ static int restore_options(struct restore *r, struct err *e)
 	r->o.detach = r->detach;
 	r->o.verbose = r->verbose;
 	rc = restore_identity(r, e);
-	return rc ? rc : restore_console(r, e);
+	if (!rc && r->console && strcmp(r->console, "tty"))
+		rc = parse_console(&r->o, r->console, e);
+	return rc;
 }
 
 static int restore_build(struct restore *r, struct err *e)
