@@ -66,8 +66,8 @@ struct vsock {
 	char name[64];
 	int listen; /* -1: not ours */
 	struct loop_fd *watch;
-	LIST_HEAD(, vconn) bucket[VSOCK_BUCKETS];
-	TAILQ_HEAD(, vconn) all, ready;
+	LIST_HEAD(vconn_bucket, vconn) bucket[VSOCK_BUCKETS];
+	TAILQ_HEAD(vconn_list, vconn) all, ready;
 	unsigned nconns;
 	u32 next_port;
 	struct vsock_key reset[VSOCK_RESETS];
