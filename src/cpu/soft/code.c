@@ -97,9 +97,10 @@ void soft_code_rekey(struct soft_vcpu *v)
 	u64 key = (v->mode & (MODE_CS64 | MODE_CS32)) |
 		  (v->mode & MODE_CPL3 ? 4 : 0);
 
-	/* Translated code knows no segments. */
+	/* Translated code knows no segments and does not check alignment. */
 	direct = v->mode & MODE_CS64 ||
 		 (v->mode & (MODE_FLAT | MODE_SS32)) == (MODE_FLAT | MODE_SS32);
+	direct &= !(v->mode & MODE_AC);
 	v->fetch_key = (flat && direct ? gen : ~0ull) << 3 | key;
 	key |= (flat ? gen % FETCH_GENS : KEY_GEN_NONE) << 3;
 	v->code_key = key << 48;
