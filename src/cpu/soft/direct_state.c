@@ -52,13 +52,27 @@ static bool ready_memory(const struct soft_vcpu *v)
 	       !__atomic_load_n(&m->alone, __ATOMIC_SEQ_CST) && !mem_absent(m);
 }
 
+/*
+ * Where the child has its stub the guest must have nothing, or it would see
+ * that: not one page in 512 GiB there, which is one entry to look at.
+ */
+static bool ready_place(const struct soft_vcpu *v)
+{
+	const u64 *top =
+		mem_ptr(soft_mem(v), v->cr3 & v->mmu->addr_mask, PAGE_SIZE);
+
+	return top &&
+	       !(__atomic_load_n(&top[DSPACE_STUB >> 39], __ATOMIC_RELAXED) &
+		 PTE_P);
+}
+
 bool direct_ready(const struct soft_vcpu *v)
 {
 	return (v->mode & (MODE_CS64 | MODE_CPL3 | MODE_PG)) ==
 		       (MODE_CS64 | MODE_CPL3 | MODE_PG) &&
 	       !(v->rflags & ODD_FLAGS) && v->rflags & RFLAGS_IF &&
 	       !v->shadow && v->rip < DSPACE_END && ready_segments(v) &&
-	       ready_control(v) && ready_memory(v);
+	       ready_control(v) && ready_memory(v) && ready_place(v);
 }
 
 static bool state_vectors_in(struct soft_vcpu *v, struct direct_space *s)
