@@ -37,6 +37,7 @@ SRCS := $(filter-out %_test.c %_fuzz.c src/cli/main.c $(DIFF),\
 	$(wildcard src/*/*.c src/*/*/*.c))
 OBJS := $(SRCS:src/%.c=$(B)/%.o)
 TESTS := $(patsubst src/%.c,$(B)/%,$(wildcard src/*/*_test.c src/*/*/*_test.c))
+FUZZERS := $(patsubst src/%.c,$(B)/%,$(wildcard src/*/*_fuzz.c src/*/*/*_fuzz.c))
 SYSTEM_TESTS := $(filter-out test/migrate-engines.sh test/lib.sh,\
 	$(wildcard test/*.sh))
 
@@ -81,6 +82,12 @@ $(B)/%_test: $(B)/%_test.o $(B)/libsublet.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) \
 		$(LIBS) -lcmocka $(if $(wildcard /usr/include/Zydis/Zydis.h),-lZydis)
 
+# A fuzzer's target with a driver that needs no fuzzing engine (test/fuzz.sh).
+$(B)/%_fuzz: $(B)/%_fuzz.o $(B)/fuzz.o $(B)/libsublet.a
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/fuzz.o: test/fuzz.c
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
 # Guest programs for the tests: test/guest/x.c with test/guest/lib
 GUESTS := $(patsubst test/guest/%.c,$(B)/guest/%,$(wildcard test/guest/*.c))
 GUEST_CFLAGS := -std=gnu17 -O1 -g -Wall -Wextra -Werror -ffreestanding -nostdlib \
@@ -118,7 +125,7 @@ ifeq ($(SAN),1)
 	@tools/run-tests build-san-undefined/cpu/soft/diff_test
 endif
 
-test-programs: $(TESTS) $(GUESTS)
+test-programs: $(TESTS) $(GUESTS) $(FUZZERS)
 
 test-long: setup-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs

@@ -39,10 +39,11 @@ static void mend(u8 *p, u64 len)
 	}
 }
 
+static volatile u8 sink;
+
 /* Every byte that a printer would print. */
 static void look(const u8 *p, u64 len)
 {
-	static volatile u8 sink;
 	u64 at = VM_STATE_HEAD;
 	struct record r;
 
@@ -63,7 +64,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	u8 *copy;
 
 	/* An exact copy, so that a read past the end is seen. */
-	copy = malloc(size + !size);
+	copy = calloc(1, size + !size);
 	if (!copy)
 		abort();
 	if (size)
