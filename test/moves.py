@@ -159,6 +159,12 @@ class Monitor:
         except subprocess.TimeoutExpired:
             raise Wrong("%s does not end: %s" % (self.name, self.errors()))
 
+    def moved(self):
+        """It ends well, as its machine has gone."""
+        code = self.gone()
+        check(code == 0, "the source %s ended with %s: %s" %
+              (self.name, code, self.errors()))
+
     def says(self, words, seconds=20):
         end = time.monotonic() + seconds
         while words not in self.errors():
@@ -244,7 +250,7 @@ def move_by_command(m):
                 "file=%s 2>%s" % (SUBLET, t.name, t.console, t.err))
     out = p.communicate(timeout=90)[0]
     check(p.returncode == 0, "migrate: " + out)
-    check(m.gone() == 0, "the source: " + m.errors())
+    m.moved()
     t.runs()
     return t
 
@@ -268,7 +274,7 @@ def move(m, place, *args, to=(), interpret=False):
     p = migrate(m, place, *args)
     out = p.communicate(timeout=90)[0]
     check(p.returncode == 0, "migrate: " + out)
-    check(m.gone() == 0, "the source: " + m.errors())
+    m.moved()
     t.runs()
     check(t.loads()[0] >= before, "the guest went back in time")
     check("BAD" not in m.text(), "the source's guest: " + m.text()[-200:])
