@@ -118,8 +118,9 @@ EOF
 cat >"$tmp/machine1" <<'EOF'
 . $tmp/lib
 step 10 "doctor speaks of KVM" bash -c doctor
-step 30 "CPU affinity, quota, core scheduling" $B/vm/sched_test
+step 60 "CPU affinity, shares, quota" $B/vm/sched_test
 test/guest.sh kvm 2
+GUEST_TIMEOUT=100 ONLY=smp_many test/guest.sh kvm 64
 step 120 "guests moved between engines" $B/vm/switch_test
 for n in 1 2 4; do
 	step 90 "Linux with $n vCPUs" bash -c "linux $n"
