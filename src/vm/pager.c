@@ -43,6 +43,7 @@ static void pager_unregister(struct pager *p)
 		return;
 	p->registered = false;
 	uffd_unregister(p->uffd, p->m->base, p->m->size);
+	mem_alone_end(p->m);
 }
 
 /* With the lock held. vCPUs are stopped before they see zeros. */
@@ -196,6 +197,8 @@ static int pager_register(struct pager *p, struct err *e)
 	rc = uffd_register(p->uffd, p->m->base, p->m->size,
 			   UFFDIO_REGISTER_MODE_MISSING, e);
 	p->registered = !rc;
+	if (!rc)
+		mem_alone_begin(p->m);
 	return rc;
 }
 

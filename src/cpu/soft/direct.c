@@ -23,15 +23,15 @@
 #include "cpu/soft/event.h"
 #include "mem/mem.h"
 
-#define SAMPLE_MS    2    /* between two samples, at least */
-#define SAMPLE_EXITS 40   /* a millisecond, at most, for beginning, */
-#define SAMPLE_HITS  2    /* so often in a row */
-#define WINDOW_STOPS 128  /* after so many a space must be worth it, */
-#define FIRST_STOPS  1024 /* after more when it is new */
-#define STOP_NS      4000 /* of user code that must lie between two, */
-#define CHANGE_NS    2000 /* beside what of a stop is the child's time */
-#define REST_MS      50   /* given up for so long, doubled each time, */
-#define REST_DOUBLED 6    /* so often */
+#define SAMPLE_NS    2000000 /* of the thread, between two samples at least */
+#define SAMPLE_EXITS 40      /* a millisecond, at most, for beginning, */
+#define SAMPLE_HITS  2       /* so often in a row */
+#define WINDOW_STOPS 128     /* after so many a space must be worth it, */
+#define FIRST_STOPS  512     /* after more when it is new */
+#define STOP_NS      4000    /* of user code that must lie between two, */
+#define CHANGE_NS    2000    /* beside what of a stop is the child's time */
+#define REST_MS      50      /* given up for so long, doubled each time, */
+#define REST_DOUBLED 6       /* so often */
 #define CPUID_STOPS  16
 #define SENSITIVE    64 /* instructions interpreted of a page, at most */
 
@@ -198,15 +198,22 @@ static struct direct_space *space_take(struct soft_vcpu *v)
 
 /* ---- Policy ---- */
 
+static u64 direct_clock(clockid_t clock)
+{
+	struct timespec t = {0};
+
+	clock_gettime(clock, &t);
+	return (u64)t.tv_sec * 1000000000 + (u64)t.tv_nsec;
+}
+
 /* CPU time of the child, ns; of a busy host any other tells little. */
 static u64 direct_time(const struct direct_space *s)
 {
-	struct timespec t = {0};
 	clockid_t clock;
 
-	if (!clock_getcpuclockid(dspace_pid(s->child), &clock))
-		clock_gettime(clock, &t);
-	return (u64)t.tv_sec * 1000000000 + (u64)t.tv_nsec;
+	return clock_getcpuclockid(dspace_pid(s->child), &clock)
+		       ? 0
+		       : direct_clock(clock);
 }
 
 static void direct_begin(struct soft_vcpu *v)
@@ -259,19 +266,22 @@ static void direct_judge(struct soft_vcpu *v, struct direct_space *s)
 void soft_direct_sample(struct soft_vcpu *v)
 {
 	struct soft_direct *d = v->direct;
-	u64 now = clock_tsc(), cr3 = direct_cr3(v);
-	u64 time = now - d->sample_tsc;
+	u64 now, time, cr3 = direct_cr3(v);
 	u32 exits = v->user_exits - d->sample_exits;
 
-	if (v->direct_want || d->broken || time < SAMPLE_MS * d->ms)
+	if (v->direct_want || d->broken)
+		return;
+	now = direct_clock(CLOCK_THREAD_CPUTIME_ID);
+	time = now - d->sample_time;
+	if (time < SAMPLE_NS)
 		return;
 	direct_unplace(v);
 	if (v->cpl == 3 && cr3 == d->sample_cr3 && direct_ready(v) &&
-	    exits * d->ms < SAMPLE_EXITS * time)
+	    exits * 1000000ull < SAMPLE_EXITS * time)
 		d->sample_hits++;
 	else
 		d->sample_hits = 0;
-	d->sample_tsc = now;
+	d->sample_time = now;
 	d->sample_cr3 = cr3;
 	d->sample_exits = v->user_exits;
 	if (d->sample_hits >= SAMPLE_HITS)

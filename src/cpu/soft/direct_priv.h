@@ -72,7 +72,7 @@ struct soft_direct {
 	bool broken; /* the host does not permit it */
 	u64 ms;      /* TSC ticks */
 	/* soft_direct_sample(): what was seen last time */
-	u64 sample_tsc, sample_cr3;
+	u64 sample_time, sample_cr3; /* CPU time of the thread, ns */
 	u32 sample_exits, sample_hits;
 	/* direct_place.c: one CPU for the thread and its children */
 	cpu_set_t allowed; /* the thread's own */
