@@ -177,7 +177,7 @@ const struct cli_verb cli_run = {
 		"each "
 		"CPU (32M)\n"
 		"  --direct on|off       soft engine: run user code directly "
-		"(off)\n"
+		"(on)\n"
 		"  --debug-exit PORT     a write of v there ends with status "
 		"(v<<1)|1\n"
 		"  --debug-console PORT  bytes written there are printed\n"
