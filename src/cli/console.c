@@ -12,6 +12,7 @@
 
 #include "cli/cli.h"
 #include "cli/ctl.h"
+#include "cli/signals.h"
 #include "cli/term.h"
 
 #define ESCAPE 0x1d /* Ctrl-] */
@@ -131,25 +132,12 @@ static void console_signal(struct console *k, int fd)
 		k->killed_by = (int)si.ssi_signo;
 }
 
-static int console_signals(void)
-{
-	static const int list[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH};
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_LEN(list); i++)
-		sigaddset(&set, list[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 static void console_carry(struct console *k)
 {
 	struct pollfd p[FDS] = {
 		[IN] = {.fd = STDIN_FILENO, .events = POLLIN},
 		[SOCKET] = {.fd = k->c.fd, .events = POLLIN},
-		[SIGNALS] = {.fd = console_signals(), .events = POLLIN},
+		[SIGNALS] = {.fd = signals_open(false, NULL), .events = POLLIN},
 	};
 	bool on = console_write(STDOUT_FILENO, k->c.buf + k->c.at,
 				k->c.len - k->c.at);

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/detach.h"
+#include "cli/signals.h"
 #include "cli/term.h"
 
 /* Seconds after a signal to end until we end without further ado. */
@@ -88,20 +89,10 @@ static void session_alarm(int sig)
 
 static int session_watch_signals(struct session *s, struct err *e)
 {
-	static const int list[] = {SIGINT,  SIGTERM,  SIGHUP, SIGQUIT,
-				   SIGTSTP, SIGWINCH, SIGUSR1};
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_LEN(list); i++)
-		sigaddset(&set, list[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	/* Not in main(): what makes an image wants its SIGPIPE. */
-	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, session_alarm);
-	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	s->signals = signals_open(true, e);
 	if (s->signals < 0)
-		return err_errno(e, -errno, "cannot wait for signals");
+		return s->signals;
 	s->signals_watch =
 		loop_fd_add(s->loop, s->signals, EPOLLIN, session_signal, s, e);
 	return s->signals_watch ? 0 : -ENOMEM;
