@@ -269,8 +269,8 @@ static void *uffd_serve(void *arg)
 			.dst = at, .src = (u64)page, .len = PAGE};
 
 		memset(page, (int)(at >> 12 & 0x7f), PAGE);
+		uffd_pages++; /* before it is seen */
 		ioctl(fd, UFFDIO_COPY, &c);
-		uffd_pages++;
 	}
 	return NULL;
 }

@@ -10,8 +10,9 @@
  * counts.
  *
  * What is not here because it traps, or is harmless:
- * - Privileged instructions, IN, OUT, STI, CLI (IOPL 0), HLT, RDPMC, INT n,
- *   INT3, INT1, UD2: they stop the child. SYSCALL and INT 0x80 do by ptrace.
+ * - Privileged instructions, IN, OUT, STI, CLI (IOPL 0), HLT, RDPMC, INT n
+ *   (but INT 4), INT3, INT1, UD2: they stop the child. SYSCALL and INT 0x80 do
+ *   by ptrace.
  * - PUSHF, POPF: with IOPL 0 and IF set the guest sees and changes at CPL 3
  *   the bits that it would; TF makes the host trap after the next instruction.
  * - MOV from a segment register, PUSH FS: the selectors are equal.
@@ -63,6 +64,7 @@ static const struct scan_op {
 	{OP_JMP_FAR, "a far JMP may lead to 32-bit code"},
 	{OP_RET_FAR, "a far RET may lead to 32-bit code"},
 	{OP_IRET, "IRET may lead to 32-bit code"},
+	{OP_INT, "INT 4 stops behind it, as a fault of what follows would"},
 };
 
 #define ANY 0xff
@@ -190,6 +192,7 @@ static bool scan_pair(u8 b0, u8 b1)
 	case 0xc4:
 	case 0xc5:
 	case 0x62: return true;
+	case 0xcd: return b1 == 4;
 	default: return scan_has(&scan_wanted, MAP_1B, b0, b1);
 	}
 }
