@@ -258,7 +258,7 @@ def round_clone(m, rng, say):
     if not m.private:
         return round_snapshot(m, rng, say)
     out = sublet("clone", m.name, "-n", "2", seconds=120)
-    names = re.findall("^%s-[0-9]+$" % m.name, out, re.M)
+    names = re.findall(r"^%s-[0-9]+\b" % m.name, out, re.M)
     check(len(names) == 2, "clone printed " + out)
     all = [m]
     for name in names:
