@@ -374,6 +374,8 @@ int disk_overlay_freeze(struct disk *d, struct err *e)
 		return rc;
 	}
 	*low = was;
+	low->d.tracked = false; /* requests come in at the top */
+	low->d.track_bits = NULL;
 	low->base->settled_arg = low->upper->settled_arg = low;
 	low->d.settled = overlay_settled;
 	low->d.settled_arg = o;

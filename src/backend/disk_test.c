@@ -441,6 +441,20 @@ static void test_overlay_full(void **state)
 	rig_free(r);
 }
 
+/* What was tracked belongs to the top, though what it was moves down. */
+static void test_tracked_then_frozen(void **state)
+{
+	struct rig *r = rig_new();
+
+	(void)state;
+	r->d = disk_overlay_new(disk_raw_open(r->path, true, NULL), "/tmp",
+				NULL);
+	assert_int_equal(disk_track_start(r->d, NULL), 0);
+	disk_track_stop(r->d);
+	assert_int_equal(disk_overlay_freeze(r->d, NULL), 0);
+	rig_free(r);
+}
+
 static void test_locks(void **state)
 {
 	struct rig *r = rig_new();
@@ -504,6 +518,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_host_errors),
 		cmocka_unit_test(test_overlay_full),
+		cmocka_unit_test(test_tracked_then_frozen),
 		cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_odd_files),
 	};
