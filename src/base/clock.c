@@ -8,6 +8,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static u64 started;
+
+__attribute__((constructor)) static void clock_begin(void)
+{
+	started = clock_ns();
+}
+
+u64 clock_started(void)
+{
+	return started;
+}
+
 static u64 tsc_hz;
 static pthread_once_t tsc_once = PTHREAD_ONCE_INIT;
 

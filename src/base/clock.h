@@ -35,6 +35,9 @@ static inline u64 clock_tsc(void)
 	return __builtin_ia32_rdtsc();
 }
 
+/* clock_ns() when this program was loaded, before main(). */
+u64 clock_started(void);
+
 u64 clock_tsc_hz(void);
 /* Somebody measured it since this host was booted: saves the 10 ms. No effect
  * after the first clock_tsc_hz(). Before there are threads. */

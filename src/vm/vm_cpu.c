@@ -163,6 +163,15 @@ static void vm_cpu_stopped(struct vm_cpu *c, enum vcpu_exit why)
 		 text);
 }
 
+/* Nothing but the gate is between here and the guest. */
+static void vm_cpu_first(void)
+{
+	log_info("first instruction %.2f ms after the start, %.2f ms of CPU "
+		 "time",
+		 (double)(clock_ns() - clock_started()) / 1e6,
+		 (double)clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) / 1e6);
+}
+
 static void *vm_cpu_main(void *arg)
 {
 	struct vm_cpu *c = arg;
@@ -171,6 +180,8 @@ static void *vm_cpu_main(void *arg)
 	vm_cpu_prepare(c);
 	if (sched_pin(&c->vm->config.sched, c->id, &e))
 		vm_ended(c->vm, VM_END_ERROR, 0, e.text);
+	if (!c->id)
+		vm_cpu_first();
 	while (vm_cpu_gate(c)) {
 		enum vcpu_exit why;
 

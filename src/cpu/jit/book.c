@@ -289,9 +289,11 @@ void book_clear(struct soft_vcpu *v)
 {
 	struct jit *j = v->jit;
 
-	memset(j->map, 0, sizeof(j->map));
-	memset(j->hash, 0, sizeof(j->hash));
-	memset(j->pages, 0, sizeof(j->pages));
+	if (space_used(j).units) { /* a new one's tables stay untouched */
+		memset(j->map, 0, sizeof(j->map));
+		memset(j->hash, 0, sizeof(j->hash));
+		memset(j->pages, 0, sizeof(j->pages));
+	}
 	space_clear(j);
 	j->changed = true;
 	v->vcpu.stat[VCPU_STAT_TR_FLUSH]++;
