@@ -238,7 +238,9 @@ static bool vnet_recv(void *arg, const u8 *frame, size_t len)
 	bool taken = true;
 
 	pthread_mutex_lock(&n->v.dev.lock);
-	if (virtio_ready(&n->v, VNET_RX) && !n->r.down)
+	if (n->v.paused)
+		taken = false; /* it waits */
+	else if (virtio_ready(&n->v, VNET_RX) && !n->r.down)
 		taken = vnet_put(n, frame, len);
 	else
 		n->rx_dropped++;
@@ -457,7 +459,7 @@ static u64 vnet_offer(const struct net *net)
 	return net->large ? f | VNET_F_HOST_TSO4 : f;
 }
 
-static int vnet_open(struct vnet *n, struct mem *m, struct err *e)
+static int vnet_open(struct vnet *n, struct mem *m, bool paused, struct err *e)
 {
 	int rc = vthread_start(&n->thread, "virtio-net", e);
 
@@ -473,6 +475,7 @@ static int vnet_open(struct vnet *n, struct mem *m, struct err *e)
 	n->v.config = &n->config;
 	n->v.config_len = sizeof(n->config);
 	vnet_reset(&n->v);
+	n->v.paused = paused;
 	n->net->recv = vnet_recv;
 	n->net->recv_end = vnet_recv_end;
 	n->net->recv_arg = n;
@@ -480,7 +483,7 @@ static int vnet_open(struct vnet *n, struct mem *m, struct err *e)
 }
 
 struct virtio *vnet_new(struct mem *m, struct net *net, const u8 mac[6],
-			struct err *e)
+			bool paused, struct err *e)
 {
 	struct vnet *n = calloc(1, sizeof(*n));
 
@@ -491,7 +494,7 @@ struct virtio *vnet_new(struct mem *m, struct net *net, const u8 mac[6],
 	}
 	n->net = net;
 	memcpy(n->mac, mac, sizeof(n->mac));
-	if (!vnet_open(n, m, e))
+	if (!vnet_open(n, m, paused, e))
 		return &n->v;
 	vnet_free(&n->v);
 	if (n->v.queue)

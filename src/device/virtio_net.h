@@ -8,10 +8,11 @@
 
 /*
  * Takes over net, also on failure. The device has an I/O thread of its own, on
- * which the backend runs too. For virtio_pci_add().
+ * which the backend runs too. paused: frames wait until virtio_resume(), as
+ * nothing is loaded yet. For virtio_pci_add().
  */
 struct virtio *vnet_new(struct mem *m, struct net *net, const u8 mac[6],
-			struct err *e);
+			bool paused, struct err *e);
 
 /* Plugs the cable in or out. Any thread. */
 void vnet_link(struct virtio *v, bool up);

@@ -98,7 +98,7 @@ static struct rig *rig_new(struct net *net)
 			.ops = &fake_ops, .mtu = 1500, .large = true};
 		net = &r->fake->n;
 	}
-	r->v = vnet_new(&r->b->mem, net, mac, NULL);
+	r->v = vnet_new(&r->b->mem, net, mac, false, NULL);
 	assert_non_null(r->v);
 	r->f = vboard_add(r->b, r->v);
 	r->rx = vboard_buf(r->b, 64 * RXBUF);
@@ -321,6 +321,24 @@ static u8 command(struct rig *r, const void *cmd, u32 len)
 	assert_int_not_equal(vdrv_wait(&r->q[2], &got, 3000), -1);
 	assert_int_equal(got, 1);
 	return *ack;
+}
+
+/* A frame that comes while the machine is loaded or saved is not lost. */
+static void test_paused(void **state)
+{
+	struct rig *r = rig_new(NULL);
+	u8 frame[60] = {1, 2, 3};
+	int before;
+
+	(void)state;
+	rig_go(r, 0, 4, RXBUF);
+	virtio_pause(r->v);
+	before = r->fake->readies;
+	assert_false(deliver(r, frame, sizeof(frame)));
+	virtio_resume(r->v);
+	assert_true(vboard_until(&r->fake->readies, before + 1, 3000));
+	assert_true(deliver(r, frame, sizeof(frame)));
+	rig_free(r);
 }
 
 static void test_control(void **state)
@@ -726,6 +744,7 @@ int main(void)
 		cmocka_unit_test(test_checksum),
 		cmocka_unit_test(test_receive),
 		cmocka_unit_test(test_no_buffers),
+		cmocka_unit_test(test_paused),
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_announce),
 		cmocka_unit_test(test_new_mac),

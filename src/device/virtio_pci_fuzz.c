@@ -67,7 +67,7 @@ static struct vboard *fuzz_make(void)
 	vboard_add(b, vblk_new(&b->mem, disk_raw_new(fd, MIB, NULL), 2, "fuzz",
 			       NULL));
 	vboard_add(b, vcon_new(&b->mem, NULL, &named, 1, NULL));
-	vboard_add(b, vnet_new(&b->mem, n, mac, NULL));
+	vboard_add(b, vnet_new(&b->mem, n, mac, false, NULL));
 	vboard_add(b, vrng_new(&b->mem, b->loop, NULL));
 	return b;
 }

@@ -150,7 +150,7 @@ static int vm_add_net(struct vm *vm, struct err *e)
 	n = net_user_new(vm->config.forwards, vm->config.nforwards, e);
 	if (!n)
 		return -EIO;
-	vm->net = vnet_new(&vm->mem, n, vm->config.mac, e);
+	vm->net = vnet_new(&vm->mem, n, vm->config.mac, vm->config.incoming, e);
 	return vm_add(vm, vm->net, e);
 }
 
