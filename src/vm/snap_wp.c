@@ -15,7 +15,11 @@
 #include "mem/uffd.h"
 
 #define WP_PIECE  (2 * MIB) /* protected at a time: others want the map too */
+#define WP_WORDS  (WP_PIECE / PAGE_SIZE / 64)
 #define WP_EVENTS 16
+#define WP_PASSES 4   /* over what is written meanwhile, at most */
+#define WP_FEW    256 /* pages: not worth another pass */
+#define WP_GAP    32  /* pages */
 
 struct snap_wp {
 	struct mem *m;
@@ -24,9 +28,17 @@ struct snap_wp {
 	void *arg;
 	pthread_t thread;
 	bool started;
-	bool frozen;          /* atomic; before() is called from now on */
-	unsigned long *dirty; /* atomic; written before the freeze */
+	/* The rest; from snap_wp_freeze() to snap_wp_thaw() it is held. */
+	pthread_mutex_t lock;
+	bool frozen;          /* before() is called from now on */
+	unsigned long *open;  /* not protected now, as it was written */
+	unsigned long *dirty; /* written before the freeze */
 };
+
+static u64 wp_words(const struct snap_wp *w)
+{
+	return ALIGN_UP(w->m->size >> PAGE_SHIFT, 64) / 64;
+}
 
 static int wp_protect(struct snap_wp *w, u64 off, u64 len, bool on)
 {
@@ -42,16 +54,28 @@ static int wp_protect(struct snap_wp *w, u64 off, u64 len, bool on)
 	return rc;
 }
 
+static void wp_written(struct snap_wp *w, u64 page)
+{
+	w->open[page / 64] |= BIT64(page % 64);
+	w->dirty[page / 64] |= BIT64(page % 64);
+}
+
+/*
+ * The lock makes the bit and the protection one: of two that wait for the same
+ * page the second's event may come when the first's has long been dealt with,
+ * and must not open a page that has been protected again.
+ */
 static void wp_fault(struct snap_wp *w, u64 address)
 {
 	u64 page = (address - (u64)w->m->base) >> PAGE_SHIFT;
 
-	if (__atomic_load_n(&w->frozen, __ATOMIC_SEQ_CST))
+	pthread_mutex_lock(&w->lock);
+	if (w->frozen)
 		w->before(w->arg, page);
 	else
-		__atomic_or_fetch(&w->dirty[page / 64], BIT64(page % 64),
-				  __ATOMIC_SEQ_CST);
+		wp_written(w, page);
 	wp_protect(w, page << PAGE_SHIFT, PAGE_SIZE, false);
+	pthread_mutex_unlock(&w->lock);
 }
 
 static void *wp_main(void *arg)
@@ -83,6 +107,51 @@ static int wp_open(struct snap_wp *w, struct err *e)
 					 UFFDIO_REGISTER_MODE_WP, e);
 }
 
+/* Protects a piece again if any of it is open. With the lock held. */
+static int wp_piece(struct snap_wp *w, u64 off, u64 *n)
+{
+	u64 first = (off >> PAGE_SHIFT) / 64, pages = 0;
+	u64 words = MIN(WP_WORDS, wp_words(w) - first);
+
+	for (u64 i = first; i < first + words; i++) {
+		pages += (u64)__builtin_popcountl(w->open[i]);
+		w->open[i] = 0;
+	}
+	*n += pages;
+	return pages ? wp_protect(w, off, MIN(WP_PIECE, w->m->size - off), true)
+		     : 0;
+}
+
+/*
+ * What was written while all was being protected is protected again, until
+ * little is left for the freeze: a guest that writes everywhere could else
+ * have opened all of its memory before its end.
+ */
+static int wp_pass(struct snap_wp *w, u64 *n)
+{
+	int rc = 0;
+
+	*n = 0;
+	for (u64 off = 0; off < w->m->size && !rc; off += WP_PIECE) {
+		pthread_mutex_lock(&w->lock);
+		rc = wp_piece(w, off, n);
+		pthread_mutex_unlock(&w->lock);
+	}
+	return rc;
+}
+
+static int wp_all(struct snap_wp *w)
+{
+	u64 n = WP_FEW + 1;
+	int rc = 0;
+
+	for (u64 off = 0; off < w->m->size && !rc; off += WP_PIECE)
+		rc = wp_protect(w, off, MIN(WP_PIECE, w->m->size - off), true);
+	for (int i = 0; i < WP_PASSES && n > WP_FEW && !rc; i++)
+		rc = wp_pass(w, &n);
+	return rc;
+}
+
 static int wp_start(struct snap_wp *w, struct err *e)
 {
 	sigset_t all, old;
@@ -99,8 +168,7 @@ static int wp_start(struct snap_wp *w, struct err *e)
 		return err_errno(e, -rc, "cannot start a thread");
 	pthread_setname_np(w->thread, "snapshot-wp");
 	w->started = true;
-	for (u64 off = 0; off < w->m->size && !rc; off += WP_PIECE)
-		rc = wp_protect(w, off, MIN(WP_PIECE, w->m->size - off), true);
+	rc = wp_all(w);
 	return rc ? err_errno(e, rc, "cannot protect guest memory") : 0;
 }
 
@@ -118,38 +186,58 @@ struct snap_wp *snap_wp_new(struct mem *m, void (*before)(void *arg, u64 page),
 	w->before = before;
 	w->arg = arg;
 	mem_alone_begin(m);
-	w->dirty = calloc(ALIGN_UP(m->size >> PAGE_SHIFT, 64) / 64, 8);
-	if (w->dirty && !wp_open(w, e) && !wp_start(w, e))
+	pthread_mutex_init(&w->lock, NULL);
+	w->dirty = calloc(wp_words(w), 8);
+	w->open = calloc(wp_words(w), 8);
+	if (w->dirty && w->open && !wp_open(w, e) && !wp_start(w, e))
 		return w;
 	snap_wp_free(w);
 	return NULL;
 }
 
-/* Nobody writes now: runs of pages that were written are protected again. */
+static bool wp_is_open(const struct snap_wp *w, u64 page)
+{
+	return w->open[page / 64] >> (page % 64) & 1;
+}
+
+/* The end of a run of open pages, with small gaps: protecting them again costs
+ * less than another call. */
+static u64 wp_run(const struct snap_wp *w, u64 page)
+{
+	u64 pages = w->m->size >> PAGE_SHIFT, end = page + 1;
+
+	for (u64 p = end; p < pages && p - end < WP_GAP; p++)
+		if (wp_is_open(w, p))
+			end = p + 1;
+	return end;
+}
+
+/* Nobody writes now: what is open is protected again. */
 int snap_wp_freeze(struct snap_wp *w, unsigned long **dirty, struct err *e)
 {
 	u64 pages = w->m->size >> PAGE_SHIFT;
 	int rc = 0;
 
-	for (u64 p = 0, end; !rc && p < pages; p = end + 1) {
-		if (p % 64 == 0 && !w->dirty[p / 64]) {
-			end = p + 63;
+	pthread_mutex_lock(&w->lock);
+	for (u64 p = 0, end; !rc && p < pages; p = end) {
+		end = p % 64 || w->open[p / 64] ? p + 1 : p + 64;
+		if (end > p + 1 || !wp_is_open(w, p))
 			continue;
-		}
-		for (end = p;
-		     end < pages && w->dirty[end / 64] >> (end % 64) & 1; end++)
-			;
-		if (end > p)
-			rc = wp_protect(w, p << PAGE_SHIFT,
-					(end - p) << PAGE_SHIFT, true);
+		end = wp_run(w, p);
+		rc = wp_protect(w, p << PAGE_SHIFT, (end - p) << PAGE_SHIFT,
+				true);
 	}
 	*dirty = w->dirty;
-	return rc ? err_errno(e, rc, "cannot protect guest memory") : 0;
+	if (!rc)
+		return 0;
+	pthread_mutex_unlock(&w->lock);
+	return err_errno(e, rc, "cannot protect guest memory");
 }
 
 void snap_wp_thaw(struct snap_wp *w)
 {
-	__atomic_store_n(&w->frozen, true, __ATOMIC_SEQ_CST);
+	w->frozen = true;
+	pthread_mutex_unlock(&w->lock);
 }
 
 void snap_wp_release(struct snap_wp *w, u64 off, u64 len)
@@ -172,6 +260,8 @@ void snap_wp_free(struct snap_wp *w)
 		close(w->fd);
 	if (w->stop >= 0)
 		close(w->stop);
+	pthread_mutex_destroy(&w->lock);
 	free(w->dirty);
+	free(w->open);
 	free(w);
 }
