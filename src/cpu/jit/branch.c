@@ -84,13 +84,10 @@ void tr_poll(struct tr *t, s64 off, u16 live)
 	emit_patch8(&t->e, over, t->e.p);
 }
 
-void tr_jcc(struct tr *t)
+void tr_branch_to(struct tr *t, u8 *at)
 {
-	struct unit_insn *x = t->x;
-	u8 *at;
+	const struct unit_insn *x = t->x;
 
-	tr_need_flags(t);
-	at = emit_jcc(&t->e, x->i.cc);
 	if (x->target < 0) {
 		tr_way(t, at, WAY_LINK, unit_target(x), x->live_after);
 	} else if (branch_vec_differs(t, x->target)) {
@@ -98,6 +95,12 @@ void tr_jcc(struct tr *t)
 		t->way[t->nway - 1].label = x->target;
 	} else
 		branch_fix(t, at, x->target);
+}
+
+void tr_jcc(struct tr *t)
+{
+	tr_need_flags(t);
+	tr_branch_to(t, emit_jcc(&t->e, t->x->i.cc));
 }
 
 void tr_jmp(struct tr *t)

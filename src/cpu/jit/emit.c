@@ -183,12 +183,17 @@ u8 *emit_call(struct emit *e)
 	return e->p - 4;
 }
 
-u8 *emit_jecxz(struct emit *e)
+u8 *emit_jrcxz(struct emit *e)
 {
-	emit_u8(e, 0x67);
 	emit_u8(e, 0xe3);
 	emit_u8(e, 0);
 	return e->p - 1;
+}
+
+u8 *emit_jecxz(struct emit *e)
+{
+	emit_u8(e, 0x67);
+	return emit_jrcxz(e);
 }
 
 void emit_patch32(u8 *at, const u8 *target)

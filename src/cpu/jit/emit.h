@@ -110,6 +110,7 @@ void emit_alu_imm(struct emit *e, u8 digit, bool w, u8 dst, s32 imm);
 u8 *emit_jmp(struct emit *e);
 u8 *emit_jcc(struct emit *e, u8 cc);
 u8 *emit_call(struct emit *e);
+u8 *emit_jrcxz(struct emit *e);
 u8 *emit_jecxz(struct emit *e);                      /* rel8 */
 void emit_jmp_to(struct emit *e, const u8 *target);  /* written address */
 void emit_call_to(struct emit *e, const u8 *target); /* written address */

@@ -615,6 +615,39 @@ static void test_each_offset(void **state)
 	SAME(each_offset);
 }
 
+/* Within a unit and out of it, with flags that live on, 32 bits of RCX. */
+#define LOOPS(cx)                                                        \
+	"mov $100, %esi\n"                                               \
+	"1: mov $30, %ecx\n 2: lea 3(%eax,%ecx), %eax\n loop 2b\n"       \
+	"mov $40, %ecx\n 3: add %ecx, %eax\n test $7, %al\n loopne 3b\n" \
+	"adc $0, %edx\n mov $5, %ecx\n"                                  \
+	"4: cmp %edi, %edi\n loope 4b\n sete %al\n add %ecx, %edx\n"     \
+	"mov %esi, %ecx\n and $1, %ecx\n cmp %edx, %eax\n" cx            \
+	" 6f\n setb %dl\n 5: cmp $50, %esi\n jne 7f\n inc %eax\n"        \
+	"7: dec %esi\n jnz 1b\n out %al, $0xf4\n jmp .\n"                \
+	".skip 20, 0xcc\n 6: adc %edx, %eax\n mov $0, %ecx\n"            \
+	"sub $1, %ecx\n mov $2, %ecx\n loop 5b\n hlt\n"
+
+CODE(loops, 64,
+     "mov $0x100000001, %rcx\n 1: inc %eax\n loopl 1b\n add %rcx, %rdx\n"
+     "mov $1, %ecx\n shl $32, %rcx\n jecxz 2f\n inc %eax\n"
+     "2: jrcxz 3f\n add $5, %edx\n 3:\n" LOOPS("jrcxz"));
+CODE(loops32, 32, LOOPS("jecxz"));
+
+static void test_loops(void **state)
+{
+	struct rig *r = rig_make(true, false);
+
+	(void)state;
+	rig_long(r);
+	rig_code(r, CODE_AT, loops, loops_end);
+	assert_int_equal(rig_run(r), VCPU_EXIT_KICKED);
+	assert_int_equal(r->vc->stat[VCPU_STAT_OUT_OP], 0);
+	rig_unmake(r);
+	SAME(loops);
+	SAME32(loops32);
+}
+
 /* A string instruction changes code behind it, in the same unit. */
 CODE(changing_ahead, 64,
      "mov $500, %r12d\n"
@@ -740,6 +773,7 @@ int main(void)
 		cmocka_unit_test(test_remapped),
 		cmocka_unit_test(test_trim),
 		cmocka_unit_test(test_ever_new),
+		cmocka_unit_test(test_loops),
 		cmocka_unit_test(test_each_offset),
 		cmocka_unit_test(test_exceptions),
 		cmocka_unit_test(test_aliased),

@@ -68,6 +68,7 @@ static u16 flags_live(struct flags_walk *w, u64 rip, u16 want)
 		rip += x.i.len;
 		switch (x.kind) {
 		case UNIT_JCC:
+		case UNIT_LOOP:
 			if (!flags_known(w, to, want))
 				live |= flags_live(w, to, want);
 			break;

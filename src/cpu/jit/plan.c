@@ -146,6 +146,10 @@ static u8 plan_special(const struct insn *i)
 	case OP_PREFETCHT2: return UNIT_NOP;
 	case OP_JCC: return UNIT_JCC;
 	case OP_JMP: return i->form == FORM_REL ? UNIT_JMP : UNIT_JMP_IND;
+	case OP_LOOP:
+	case OP_LOOPE:
+	case OP_LOOPNE:
+	case OP_JCXZ: return i->adsize != 2 ? UNIT_LOOP : UNIT_INTERP;
 	case OP_CALL: return i->form == FORM_REL ? UNIT_CALL : UNIT_CALL_IND;
 	case OP_RET: return UNIT_RET;
 	case OP_PUSH: return i->opsize != 2 ? UNIT_PUSH : UNIT_INTERP;

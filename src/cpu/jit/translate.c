@@ -97,7 +97,7 @@ void tr_need_flags(struct tr *t)
 	u16 touched = op_rows[x->i.row].flags_written & RFLAGS_ARITH;
 	bool need = x->read || (touched && x->live_after & ~x->write);
 
-	if (x->label || x->kind == UNIT_JMP)
+	if (x->label || x->kind == UNIT_JMP || x->kind == UNIT_LOOP)
 		need |= x->live;
 	if (need && x->live && !t->fl_host) {
 		tr_restore_flags(t);
@@ -133,15 +133,25 @@ static void tr_label(struct tr *t)
 static void tr_insn(struct tr *t)
 {
 	static void (*const translate[])(struct tr * t) = {
-		[UNIT_INTERP] = tr_interp,   [UNIT_PLAIN] = tr_plain,
-		[UNIT_SIMD] = tr_simd,       [UNIT_JCC] = tr_jcc,
-		[UNIT_JMP] = tr_jmp,         [UNIT_CALL] = tr_call,
-		[UNIT_JMP_IND] = tr_jmp_ind, [UNIT_CALL_IND] = tr_call_ind,
-		[UNIT_RET] = tr_ret,         [UNIT_PUSH] = tr_push,
-		[UNIT_POP] = tr_pop,         [UNIT_LEAVE] = tr_leave,
-		[UNIT_DIV] = tr_div,         [UNIT_CX] = tr_cx,
-		[UNIT_BITS] = tr_bits,       [UNIT_SYS] = tr_sys,
-		[UNIT_CALLED] = tr_called,   [UNIT_CALLED_END] = tr_called,
+		[UNIT_INTERP] = tr_interp,
+		[UNIT_PLAIN] = tr_plain,
+		[UNIT_SIMD] = tr_simd,
+		[UNIT_JCC] = tr_jcc,
+		[UNIT_JMP] = tr_jmp,
+		[UNIT_CALL] = tr_call,
+		[UNIT_LOOP] = tr_loop,
+		[UNIT_JMP_IND] = tr_jmp_ind,
+		[UNIT_CALL_IND] = tr_call_ind,
+		[UNIT_RET] = tr_ret,
+		[UNIT_PUSH] = tr_push,
+		[UNIT_POP] = tr_pop,
+		[UNIT_LEAVE] = tr_leave,
+		[UNIT_DIV] = tr_div,
+		[UNIT_CX] = tr_cx,
+		[UNIT_BITS] = tr_bits,
+		[UNIT_SYS] = tr_sys,
+		[UNIT_CALLED] = tr_called,
+		[UNIT_CALLED_END] = tr_called,
 	};
 	struct unit_insn *x = t->x;
 

@@ -157,6 +157,8 @@ void tr_cut(struct tr *t, u8 reg);
 /* branch.c */
 void tr_jcc(struct tr *t);
 void tr_jmp(struct tr *t);
+/* What x branches to where it does: "at" is the rel32 of that jump. */
+void tr_branch_to(struct tr *t, u8 *at);
 void tr_call(struct tr *t);
 void tr_jmp_ind(struct tr *t);
 void tr_call_ind(struct tr *t);
@@ -171,6 +173,7 @@ void tr_fall_off(struct tr *t);
 void tr_ways_out(struct tr *t);
 
 void tr_bits(struct tr *t); /* bits.c */
+void tr_loop(struct tr *t); /* loop.c */
 void tr_sys(struct tr *t);  /* sys.c */
 /* call.c: a call of the handler, and the data of all of them at the end. */
 void tr_called(struct tr *t);

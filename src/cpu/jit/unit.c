@@ -144,7 +144,8 @@ static void unit_find_targets(struct unit *u)
 	for (unsigned k = 0; k < u->n; k++) {
 		struct unit_insn *x = &u->in[k];
 
-		if (x->kind != UNIT_JCC && x->kind != UNIT_JMP)
+		if (x->kind != UNIT_JCC && x->kind != UNIT_JMP &&
+		    x->kind != UNIT_LOOP)
 			continue;
 		for (unsigned t = 0; t < u->n; t++) {
 			if (u->in[t].off != unit_target(x))
@@ -165,7 +166,8 @@ static u16 unit_live_after(const struct unit *u, unsigned k, const u16 *outside)
 	u16 target = x->target >= 0 ? u->in[x->target].live : outside[k];
 
 	switch (x->kind) {
-	case UNIT_JCC: return next | target;
+	case UNIT_JCC:
+	case UNIT_LOOP: return next | target;
 	case UNIT_JMP:
 	case UNIT_CALL: return target;
 	case UNIT_INTERP:
@@ -185,7 +187,7 @@ static void unit_liveness(struct unit *u)
 	for (unsigned k = 0; k < u->n; k++) {
 		struct unit_insn *x = &u->in[k];
 		bool direct = x->kind == UNIT_JCC || x->kind == UNIT_JMP ||
-			      x->kind == UNIT_CALL;
+			      x->kind == UNIT_LOOP || x->kind == UNIT_CALL;
 
 		outside[k] = direct && x->target < 0
 				     ? unit_live_at(u, unit_target(x))

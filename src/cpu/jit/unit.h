@@ -28,6 +28,7 @@ enum unit_kind {
 	UNIT_SIMD,   /* vector, re-encoded */
 	UNIT_JCC,
 	UNIT_JMP,     /* direct */
+	UNIT_LOOP,    /* LOOP..., JCXZ (loop.c) */
 	UNIT_CALL,    /* direct */
 	UNIT_JMP_IND, /* through a register or memory */
 	UNIT_CALL_IND,
