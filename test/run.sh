@@ -57,6 +57,8 @@ refuse "no CPU" 125 "1 to 64 CPUs" --kernel "$t/halt" --cpus 0
 refuse "CPUs too many" 125 "1 to 64 CPUs" --kernel "$t/halt" --cpus 65
 refuse "CPUs not a number" 2 "not a number" --kernel "$t/halt" --cpus two
 refuse "memory too small" 125 "16 MiB" --kernel "$t/halt" --memory 1M
+refuse "code cache no size" 2 "no size" --kernel "$t/halt" --code-cache x
+refuse "code cache too small" 125 "1 MiB to" --kernel "$t/halt" --code-cache 9K
 refuse "memory too big" 125 "1024 GiB" --kernel "$t/halt" --memory 2T
 refuse "memory nonsense" 2 "is not a size" --kernel "$t/halt" --memory lots
 refuse "kernel missing" 125 "No such file" --kernel "$t/missing"
@@ -176,6 +178,11 @@ out=$(timeout 100 $s run tiny -- printf '<%s>' 'a  b' "c'd" '$HOME' \
 	2>/dev/null </dev/null)
 check "command's words" "$out" = "<a  b><c'd><\$HOME>"
 printf 'written by nobody yet' | dd of="$t/zero" conv=notrunc 2>/dev/null
+out=$(timeout 400 $s run tiny --engine soft --cpus 64 --net none -- nproc)
+check "64 CPUs" "$?$out" = 064
+out=$(timeout 100 $s run tiny --engine soft --code-cache 1M --net none -- \
+	'for i in 1 2 3; do ls -l /bin | md5sum; done | sort -u | wc -l')
+check "small code cache" "$?$out" = 01
 out=$(timeout 100 $s run tiny --cpus 2 --disk "$t/zero" -- '
 	head -c 7 /dev/vda; printf "written by the guest" >/dev/vda; sync' \
 	2>"$t/err" </dev/null)
