@@ -114,6 +114,13 @@ void tr_address(struct tr *t, bool linear)
 		access_segment(t);
 }
 
+void jit_tlb_entry(struct emit *e)
+{
+	emit_rorx(e, false, JIT_S2, JIT_S1, PAGE_SHIFT - 5);
+	emit_alu_imm(e, 4, false, JIT_S2, (TLB_SIZE - 1) << 5);
+	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2, rm_v(V(tlb)));
+}
+
 void tr_access(struct tr *t, unsigned size, bool write)
 {
 	size_t tag = write ? offsetof(struct tlb_entry, tag_write)
@@ -128,11 +135,7 @@ void tr_access(struct tr *t, unsigned size, bool write)
 	t->nslow++;
 	t->addend_loaded = t->addend_kept = false;
 	tr_guard_flags(t);
-	emit_rr(e, 0x89, false, JIT_S1, JIT_S2);
-	emit_op(e, (struct opc){.code = 0xc1}, 5, rm_reg(JIT_S2)); /* SHR */
-	emit_u8(e, PAGE_SHIFT - 5);
-	emit_alu_imm(e, 4, false, JIT_S2, (TLB_SIZE - 1) << 5);
-	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2, rm_v(V(tlb)));
+	jit_tlb_entry(e);
 	if (size > 1)
 		emit_lea(e, JIT_S3, rm_mem(JIT_S1, (s32)size - 1), true);
 	else

@@ -170,19 +170,16 @@ static void way_exit(struct tr *t, s64 off, enum jit_exit why)
 
 /*
  * To the linear address in RCX if jit.map has it; else goes on after this with
- * RCX as it was. R11 and the host's flags are clobbered.
+ * RCX as it was. R11, R14 and the host's flags are clobbered.
  */
 static void branch_lookup(struct emit *e)
 {
 	u8 *other, *stale;
 
-	emit_op(e,
-		(struct opc){
-			.code = 0xf0, .map = 3, .pfx = 0xf2, .w = 1, .vex = 1},
-		JIT_S2, rm_reg(JIT_S1)); /* RORX */
-	emit_u8(e, JIT_MAP_BITS);
+	emit_load(e, JIT_S3, rm_v(V(fetch_key)));
+	emit_rorx(e, true, JIT_S2, JIT_S1, JIT_MAP_BITS);
 	emit_rr(e, 0x31, false, JIT_S1, JIT_S2);
-	emit_op(e, (struct opc){.code = 0x33}, JIT_S2, rm_v(V(fetch_key)));
+	emit_rr(e, 0x31, false, JIT_S3, JIT_S2);
 	emit_alu_imm(e, 4, false, JIT_S2, (JIT_MAP_SIZE - 1) << JIT_MAP_SHIFT);
 	emit_op(e, (struct opc){.code = 0xc1}, 4, rm_reg(JIT_S2)); /* SHL */
 	emit_u8(e, 5 - JIT_MAP_SHIFT);
@@ -191,10 +188,8 @@ static void branch_lookup(struct emit *e)
 	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
 		rm_mem(JIT_S2, offsetof(struct jit_entry, lin)));
 	other = emit_jcc(e, 5);
-	emit_load(e, JIT_S1, rm_mem(JIT_S2, offsetof(struct jit_entry, key)));
-	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S1,
-		rm_v(V(fetch_key)));
-	emit_load(e, JIT_S1, rm_mem(JIT_S2, offsetof(struct jit_entry, lin)));
+	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S3,
+		rm_mem(JIT_S2, offsetof(struct jit_entry, key)));
 	stale = emit_jcc(e, 5);
 	emit_alu_imm(e, 4, true, JIT_S1, -(s32)PAGE_SIZE);
 	emit_store(e, JIT_S1, rm_v(V(code_page)));
@@ -287,8 +282,8 @@ static void branch_indirect(struct tr *t, s32 popped)
 	struct emit *e = &t->e;
 	u8 *attention, *bad;
 
-	emit_op(e, (struct opc){.code = 0x8b}, JIT_S2, rm_v(V(attention)));
-	emit_rr(e, 0x85, false, JIT_S2, JIT_S2);
+	emit_op(e, (struct opc){.code = 0x83}, 7, rm_v(V(attention)));
+	emit_u8(e, 0); /* CMP */
 	attention = emit_jcc(e, 5);
 	branch_lookup(e);
 	if (e->full)

@@ -152,11 +152,7 @@ static u8 *common_second(struct emit *e, unsigned size_log2, bool write)
 			   : offsetof(struct tlb_entry, tag_read);
 	u8 *miss;
 
-	emit_rr(e, 0x89, false, JIT_S1, JIT_S2);
-	emit_op(e, (struct opc){.code = 0xc1}, 5, rm_reg(JIT_S2)); /* SHR */
-	emit_u8(e, PAGE_SHIFT - 5);
-	emit_alu_imm(e, 4, false, JIT_S2, (TLB_SIZE - 1) << 5);
-	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2, rm_v(V(tlb)));
+	jit_tlb_entry(e);
 	emit_lea(e, JIT_S3, rm_mem(JIT_S1, (1 << size_log2) - 1), true);
 	emit_alu_imm(e, 4, true, JIT_S3, -(s32)PAGE_SIZE);
 	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S3,
@@ -210,11 +206,7 @@ static u64 common_window_fill(struct soft_vcpu *v, u64 lin)
 /* R11 = the TLB entry of RCX; R14 = its page; flags: whether it has a tag. */
 static void common_lookup(struct emit *e, size_t tag)
 {
-	emit_rr(e, 0x89, false, JIT_S1, JIT_S2);
-	emit_op(e, (struct opc){.code = 0xc1}, 5, rm_reg(JIT_S2)); /* SHR */
-	emit_u8(e, PAGE_SHIFT - 5);
-	emit_alu_imm(e, 4, false, JIT_S2, (TLB_SIZE - 1) << 5);
-	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2, rm_v(V(tlb)));
+	jit_tlb_entry(e);
 	emit_mov(e, JIT_S3, JIT_S1);
 	emit_alu_imm(e, 4, true, JIT_S3, -(s32)PAGE_SIZE);
 	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S3,

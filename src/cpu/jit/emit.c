@@ -149,6 +149,15 @@ void emit_mov_imm(struct emit *e, u8 dst, u64 imm)
 	}
 }
 
+void emit_rorx(struct emit *e, bool w, u8 dst, u8 src, u8 n)
+{
+	emit_op(e,
+		(struct opc){
+			.code = 0xf0, .map = 3, .pfx = 0xf2, .w = w, .vex = 1},
+		dst, rm_reg(src));
+	emit_u8(e, n);
+}
+
 void emit_alu_imm(struct emit *e, u8 digit, bool w, u8 dst, s32 imm)
 {
 	bool small = imm == (s8)imm;

@@ -106,6 +106,9 @@ void emit_mov_imm(struct emit *e, u8 dst, u64 imm); /* shortest form */
 /* op dst, imm32: op is the /digit of 81: 0 ADD, 4 AND, 7 CMP ... */
 void emit_alu_imm(struct emit *e, u8 digit, bool w, u8 dst, s32 imm);
 
+/* RORX: dst = src rotated right by n. Keeps the flags. */
+void emit_rorx(struct emit *e, bool w, u8 dst, u8 src, u8 n);
+
 /* Branches; return where the rel32 (or rel8) is, to be set later. */
 u8 *emit_jmp(struct emit *e);
 u8 *emit_jcc(struct emit *e, u8 cc);

@@ -16,15 +16,6 @@ struct opnd {
 	bool rotated;
 };
 
-static void plain_rorx(struct tr *t, u8 dst, u8 src, u8 n)
-{
-	emit_op(&t->e,
-		(struct opc){
-			.code = 0xf0, .map = 3, .pfx = 0xf2, .w = 1, .vex = 1},
-		dst, rm_reg(src));
-	emit_u8(&t->e, n);
-}
-
 static struct opnd plain_open(struct tr *t, u8 g, u8 use, u8 scratch)
 {
 	struct opnd o = {.host = scratch, .guest = g, .use = use};
@@ -32,7 +23,7 @@ static struct opnd plain_open(struct tr *t, u8 g, u8 use, u8 scratch)
 	if (g >= INSN_REG_HIGH8) {
 		o.guest = g - INSN_REG_HIGH8;
 		o.rotated = true;
-		plain_rorx(t, scratch, jit_host[o.guest], 8);
+		emit_rorx(&t->e, true, scratch, jit_host[o.guest], 8);
 	} else if (jit_host[g] != H_NONE) {
 		o.host = jit_host[g];
 	} else if (use & USE_R) {
@@ -46,7 +37,7 @@ static void plain_close(struct tr *t, const struct opnd *o)
 	if (!(o->use & USE_W))
 		return;
 	if (o->rotated)
-		plain_rorx(t, jit_host[o->guest], o->host, 56);
+		emit_rorx(&t->e, true, jit_host[o->guest], o->host, 56);
 	else if (jit_host[o->guest] == H_NONE)
 		emit_store(&t->e, o->host, rm_v(V_GPR(o->guest)));
 }

@@ -210,11 +210,7 @@ static u8 *share_check(struct tr *t, const struct unit_insn *x)
 	struct emit *e = &t->e;
 
 	share_address(t, x, x->share_low);
-	emit_rr(e, 0x89, false, JIT_S1, JIT_S2);
-	emit_op(e, (struct opc){.code = 0xc1}, 5, rm_reg(JIT_S2)); /* SHR */
-	emit_u8(e, PAGE_SHIFT - 5);
-	emit_alu_imm(e, 4, false, JIT_S2, (TLB_SIZE - 1) << 5);
-	emit_op(e, (struct opc){.code = 0x03, .w = 1}, JIT_S2, rm_v(V(tlb)));
+	jit_tlb_entry(e);
 	emit_lea(e, JIT_S3, rm_mem(JIT_S1, x->share_span - 1), true);
 	emit_alu_imm(e, 4, true, JIT_S3, -(s32)PAGE_SIZE);
 	emit_op(e, (struct opc){.code = 0x3b, .w = 1}, JIT_S3,

@@ -103,6 +103,8 @@ struct rm tr_operand(struct tr *t, unsigned size, bool write);
 /* Puts the host address of the linear address that is in RCX in RCX; clobbers
  * R11, R14 and the host's flags. */
 void tr_access(struct tr *t, unsigned size, bool write);
+/* R11 = the first TLB entry for the linear address in RCX; clobbers flags. */
+void jit_tlb_entry(struct emit *e);
 /* The effective address (with segment base if linear) in RCX. */
 void tr_address(struct tr *t, bool linear);
 void tr_slow_accesses(struct tr *t);
