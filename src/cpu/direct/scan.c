@@ -16,11 +16,14 @@
  * - PUSHF, POPF: with IOPL 0 and IF set the guest sees and changes at CPL 3
  *   the bits that it would; TF makes the host trap after the next instruction.
  * - MOV from a segment register, PUSH FS: the selectors are equal.
- * - MOV and POP to one: whoever runs code directly looks at the selectors when
- *   it stops.
+ * - MOV and POP to one, far transfers: whoever runs code directly looks at the
+ *   selectors when it stops.
+ * - SLDT, STR: the same in every Linux, and only such guests run directly.
  * - RDTSC, RDTSCP: the child has PR_SET_TSC, with which they fault.
  * - XBEGIN and its like: they do what they do, announced or not, and stand
  *   among the C library's string functions.
+ * - AVX-512, which stands there too: nobody runs it whom CPUID did not tell to.
+ *   Whoever runs code directly sees when it has been.
  * - RDFSBASE and its like: the bases are the guest's while its code runs.
  * - RDRAND and other features of the model: the guest has all that the host
  *   has. AMX and CET stay off in a process that did not ask for them.
@@ -47,8 +50,6 @@ static const struct scan_op {
 	{OP_VERW, "VERW reads the host's descriptors"},
 	{OP_SGDT, "SGDT tells the host's table, or what its kernel makes up"},
 	{OP_SIDT, "SIDT tells the host's table, or what its kernel makes up"},
-	{OP_SLDT, "SLDT tells the host's selector"},
-	{OP_STR, "STR tells the host's selector"},
 	{OP_SMSW, "SMSW tells the host's CR0"},
 	{OP_XSAVE, "XSAVE writes components that the guest has not"},
 	{OP_XSAVEC, "XSAVEC writes components that the guest has not"},
@@ -60,10 +61,6 @@ static const struct scan_op {
 	{OP_LSS, "LSS uses the host's GDT"},
 	{OP_LFS, "LFS uses the host's GDT"},
 	{OP_LGS, "LGS uses the host's GDT"},
-	{OP_CALL_FAR, "a far CALL may lead to 32-bit code"},
-	{OP_JMP_FAR, "a far JMP may lead to 32-bit code"},
-	{OP_RET_FAR, "a far RET may lead to 32-bit code"},
-	{OP_IRET, "IRET may lead to 32-bit code"},
 	{OP_INT, "INT 4 stops behind it, as a fault of what follows would"},
 };
 
@@ -80,15 +77,11 @@ static const struct scan_absent {
 	u8 reg, mem;
 	const char *why; /* their names */
 } scan_absents[] = {
-	{MAP_1B, 0x62, 0x62, ANY, ANY, "AVX-512"}, /* EVEX: see scan_is_evex */
 	{MAP_0F, 0x01, 0x01, 0xa0, 0, "SERIALIZE, RDPKRU, MONITORX"},
 	{MAP_0F, 0xae, 0xae, 0x50, 0x10, "UMONITOR, TPAUSE, PTWRITE"},
 	{MAP_38, 0xcf, 0xcf, ANY, ANY, "GFNI"},
 	{MAP_38, 0xf8, 0xf9, ANY, ANY, "MOVDIRI, MOVDIR64B"},
 	{MAP_3A, 0xce, 0xcf, ANY, ANY, "GFNI"},
-	{MAP_V0F, 0x41, 0x4b, ANY, 0, "opmasks of AVX-512"},
-	{MAP_V0F, 0x90, 0x93, ANY, ANY, "opmasks of AVX-512"},
-	{MAP_V0F, 0x98, 0x99, ANY, 0, "opmasks of AVX-512"},
 	{MAP_V38, 0x50, 0x53, ANY, ANY, "AVX-VNNI"},
 	{MAP_V38, 0x72, 0x72, ANY, ANY, "AVX-NE-CONVERT"},
 	{MAP_V38, 0xb0, 0xb5, ANY, ANY, "AVX-NE-CONVERT, AVX-IFMA"},
@@ -97,7 +90,6 @@ static const struct scan_absent {
 	{MAP_V38, 0xda, 0xda, ANY, ANY, "SM3, SM4"},
 	{MAP_V38, 0xdc, 0xdf, ANY, ANY, "VAES"},
 	{MAP_V38, 0xe0, 0xef, 0, ANY, "CMPccXADD"},
-	{MAP_V3A, 0x30, 0x33, ANY, 0, "opmasks of AVX-512"},
 	{MAP_V3A, 0x44, 0x44, ANY, ANY, "VPCLMULQDQ"},
 	{MAP_V3A, 0xce, 0xcf, ANY, ANY, "GFNI"},
 	{MAP_V3A, 0xde, 0xde, ANY, ANY, "SM3"},
@@ -190,8 +182,7 @@ static bool scan_pair(u8 b0, u8 b1)
 		return b1 == 0x38 || b1 == 0x3a ||
 		       scan_wanted.digits[MAP_0F][b1];
 	case 0xc4:
-	case 0xc5:
-	case 0x62: return true;
+	case 0xc5: return true;
 	case 0xcd: return b1 == 4;
 	default: return scan_has(&scan_wanted, MAP_1B, b0, b1);
 	}
@@ -211,12 +202,6 @@ static void scan_prepare(void)
 	}
 }
 
-/* The two bytes after 62 have their fixed bits and a map that exists. */
-static bool scan_is_evex(const u8 *p)
-{
-	return !(p[1] & 8) && 0x6e >> (p[1] & 7) & 1 && p[2] & 4;
-}
-
 /* The map and, at *opcode, the place of the opcode of what begins at p, after
  * its prefixes; MAPS if it is undefined. */
 static enum op_map scan_map(const u8 *p, int *opcode)
@@ -230,7 +215,6 @@ static enum op_map scan_map(const u8 *p, int *opcode)
 		return p[1] == 0x38 ? MAP_38 : p[1] == 0x3a ? MAP_3A : MAP_0F;
 	case 0xc5: *opcode = 2; return MAP_V0F;
 	case 0xc4: *opcode = 3; return p[1] & 0x1c ? MAPS : vex[p[1] & 3];
-	case 0x62: return scan_is_evex(p) ? MAP_1B : MAPS;
 	default: return MAP_1B;
 	}
 }
@@ -241,7 +225,7 @@ static bool scan_looks(const struct scan_opcodes *t, const u8 *p, int n)
 	int at;
 	enum op_map map = scan_map(p, &at);
 
-	if (n <= at || (p[0] == 0x62 && n < 3))
+	if (n <= at)
 		return true;
 	if (map == MAPS)
 		return false;
@@ -267,15 +251,69 @@ static const u8 *scan_unprefixed(const u8 *p, const struct insn *i)
 	return opcode;
 }
 
+/* ModRM and what belongs to it, in bytes. */
+static int scan_modrm_length(const u8 *p)
+{
+	unsigned mod = p[0] >> 6, rm = p[0] & 7;
+	bool sib = mod != 3 && rm == 4;
+	unsigned base = sib ? p[1] & 7 : rm;
+	int disp = mod == 1 ? 1 : mod == 2 || (!mod && base == 5) ? 4 : 0;
+
+	return 1 + sib + disp;
+}
+
+/* Whether AVX-512's instruction has an immediate byte: those of the third map,
+ * and in the first one shuffles and shifts, compares, inserts. */
+static bool scan_has_imm(unsigned map, u8 op)
+{
+	return map == 3 ||
+	       (map == 1 && ((op >= 0x70 && op <= 0x73) || op == 0xc2 ||
+			     (op >= 0xc4 && op <= 0xc6)));
+}
+
+/* By EVEX: the two bytes after 62 have their fixed bits and a map that exists.
+ * Length in bytes, or 0. */
+static int scan_evex_length(const u8 *p)
+{
+	if (p[0] != 0x62 || p[1] & 8 || !(0x6e >> (p[1] & 7) & 1) ||
+	    !(p[2] & 4))
+		return 0;
+	return 5 + scan_modrm_length(p + 5) + scan_has_imm(p[1] & 7, p[4]);
+}
+
+/* Of opmasks, which are VEX's. Length in bytes, or 0. */
+static int scan_opmask_length(const u8 *p)
+{
+	int at = p[0] == 0xc4 ? 3 : p[0] == 0xc5 ? 2 : 0;
+	unsigned map = at == 3 ? p[1] & 0x1f : 1;
+	u8 op = p[at];
+
+	if (!at || !((map == 1 && ((op >= 0x41 && op <= 0x4b) ||
+				   (op >= 0x90 && op <= 0x99))) ||
+		     (map == 3 && op >= 0x30 && op <= 0x33)))
+		return 0;
+	return at + 1 + scan_modrm_length(p + at + 1) + (map == 3);
+}
+
+/* Length of what the decoder does not know for it is AVX-512; or 0. */
+static int scan_avx512_length(const u8 *p)
+{
+	int n = scan_evex_length(p);
+
+	return n ? n : scan_opmask_length(p);
+}
+
 /* Length of the instruction at place at, | SCAN_SENSITIVE. */
 static u8 scan_decode(const struct scan *s, int at)
 {
 	const u8 *p = s->code + at;
 	struct insn i;
 	const u8 *lead;
-	int known;
+	int known, avx512 = scan_avx512_length(p);
 	bool sensitive;
 
+	if (avx512)
+		return avx512;
 	if (insn_decode(&i, p, SCAN_INSN, DECODE_64) != DECODE_OK)
 		return 1; /* too long: #GP */
 	lead = scan_unprefixed(p, &i);
@@ -353,11 +391,7 @@ static bool scan_decide(struct scan *s, int target)
 	return false;
 }
 
-/*
- * The fast pass: whether to look closer at place at. Far returns are so common
- * inside other instructions that only those with REX.W count, which is how
- * 64-bit code writes them.
- */
+/* The fast pass: whether to look closer at place at. */
 static bool scan_candidate(const struct scan *s, int at)
 {
 	const u8 *p = s->code + at;
@@ -365,8 +399,6 @@ static bool scan_candidate(const struct scan *s, int at)
 
 	if (!(scan_pairs[pair / 8] >> pair % 8 & 1) && at + 4 < s->end)
 		return false;
-	if ((p[0] & 0xfe) == 0xca || p[0] == 0xcf)
-		return at == s->first || (p[-1] & 0xf8) == 0x48;
 	return scan_looks(&scan_wanted, p, s->end - at);
 }
 

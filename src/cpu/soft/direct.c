@@ -245,6 +245,17 @@ static void direct_give_up(struct soft_vcpu *v, struct direct_space *s)
 	direct_want(v);
 }
 
+/* The page tables' place is another program's now. */
+static void direct_other(struct soft_vcpu *v, struct direct_space *s)
+{
+	s->other = false;
+	s->on = false;
+	s->fails = 0;
+	s->not_before = 0;
+	direct_unplace(v);
+	direct_want(v);
+}
+
 /* Whether it was worth it. */
 static void direct_judge(struct soft_vcpu *v, struct direct_space *s)
 {
@@ -419,6 +430,10 @@ bool soft_direct_run(struct soft_vcpu *v)
 		}
 		if (rc < 0)
 			continue;
+		if (s->other) {
+			direct_other(v, s);
+			return false;
+		}
 		if (!rc) {
 			direct_sensitive(v, s);
 			return true;
@@ -429,6 +444,8 @@ bool soft_direct_run(struct soft_vcpu *v)
 			direct_lost(v, s);
 			return true;
 		}
+		if (s->beyond)
+			soft_fault(v, VEC_UD);
 		if (stop.why == DSPACE_KICKED) {
 			v->vcpu.stat[VCPU_STAT_DIRECT_KICK]++;
 			return true;

@@ -159,6 +159,7 @@ struct map_run {
 	u64 pages;
 	u32 first; /* as in a region */
 	int rc;
+	unsigned seen, kept; /* pages looked at, still where they were */
 };
 
 static int map_prot(u32 entry)
@@ -228,6 +229,8 @@ static void mend_region(struct soft_vcpu *v, struct map_run *r,
 			continue;
 		if (any)
 			now = map_kept(old, map_legal(v, r->s, &w, n));
+		r->seen++;
+		r->kept += now && now >> RIGHT_BITS == old >> RIGHT_BITS;
 		if (now != old)
 			run_add(r, lin + n * PAGE_SIZE, &g->page[n], now);
 	}
@@ -390,10 +393,11 @@ int direct_mend(struct soft_vcpu *v, struct direct_space *s)
 	struct map_run r = {.s = s};
 	int rc;
 
-	if (s->stale || s->set != v->mmu->set)
+	if (s->stale || s->set != v->mmu->set) {
 		for (unsigned k = 0; k < s->regions; k++)
 			mend_region(v, &r, &s->region[k], 0, REGION_PAGES);
-	else {
+		s->other = r.kept < r.seen / OTHER_PART;
+	} else {
 		for (unsigned k = 0; k < s->ndrops; k++)
 			mend_drop(v, &r, &s->drop[k]);
 		if (s->nhosts)

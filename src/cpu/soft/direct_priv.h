@@ -12,6 +12,9 @@
 #define DIRECT_SPACES 8
 #define DIRECT_NOTES  64
 
+/* With less than this part of a space's pages left another program has it. */
+#define OTHER_PART 4
+
 /* What is mapped in 2 MiB: index of the RAM page and rights; 0: nothing. */
 enum { RIGHT_R = 1, RIGHT_W = 2, RIGHT_X = 4, RIGHTS = 7, RIGHT_BITS = 3 };
 #define REGION_PAGES   512
@@ -36,6 +39,7 @@ struct direct_space {
 	 * at. The following is what else is. */
 	const struct mmu_set *set;
 	bool stale;
+	bool other; /* so little is left that it is another program's */
 	unsigned ndrops, nhosts;
 	struct direct_drop drop[DIRECT_NOTES];
 	u32 host[DIRECT_NOTES]; /* RAM pages */
@@ -55,6 +59,7 @@ struct direct_space {
 	int cpu; /* the child's; -1: as allowed */
 	/* What the child has of vectors, and its ID flag. */
 	bool vectors_known;
+	bool beyond; /* it has used vectors that the guest's CPU has not */
 	u64 id;
 	u8 vectors[DSPACE_XSAVE_SIZE];
 };

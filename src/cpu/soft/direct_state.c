@@ -14,6 +14,10 @@
 /* Selectors of 64-bit user code, the same in every Linux. */
 enum { USER_CS = 0x33, USER_DS = 0x2b };
 
+/* Components of XSTATE_BV: opmasks and the upper parts of AVX-512's registers
+ * (SDM vol. 1, 13.1). */
+#define XF_AVX512 0xe0u
+
 /* What user code changes of RFLAGS by itself; ID is special. */
 #define USER_FLAGS \
 	((u64)(RFLAGS_ARITH | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC | RFLAGS_TF))
@@ -167,7 +171,7 @@ static void state_flags(struct soft_vcpu *v, struct direct_space *s, u64 eflags)
 bool direct_state_out(struct soft_vcpu *v, struct direct_space *s)
 {
 	const struct dspace_regs *r = dspace_regs(s->child);
-	u64 *g = v->gpr;
+	u64 *g = v->gpr, components;
 
 	g[0] = r->rax, g[1] = r->rcx, g[2] = r->rdx, g[3] = r->rbx;
 	g[4] = r->rsp, g[5] = r->rbp, g[6] = r->rsi, g[7] = r->rdi;
@@ -178,7 +182,9 @@ bool direct_state_out(struct soft_vcpu *v, struct direct_space *s)
 	state_flags(v, s, r->eflags);
 	if (!dspace_get_vectors(s->child, v->xsave))
 		return false;
+	memcpy(&components, v->xsave + XS_HEADER, sizeof(components));
+	s->beyond = components & XF_AVX512;
 	simd_loaded(v);
 	memcpy(s->vectors, v->xsave, DSPACE_XSAVE_SIZE);
-	return true;
+	return !s->beyond;
 }
