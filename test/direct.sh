@@ -44,7 +44,7 @@ compare() { # NAME
 }
 
 run translator "$*" --direct off
-run direct "$*" --direct on --trace exits --trace-file "$t/exits"
+run direct "$*" --direct always --trace exits --trace-file "$t/exits"
 run interpreter "${*:-$interpreted}" --interpret
 compare translator translator
 compare direct translator
@@ -53,7 +53,7 @@ compare interpreter interpreter
 # It did run directly, and stopped there for all reasons there are.
 for stat in direct direct_call direct_fault direct_trap direct_kick; do
 	n=$(awk -v s=$stat '$2 == s {print $3}' "$t/exits")
-	[ $# -gt 0 ] || if [ "${n:-0}" -gt 50 ]; then
+	[ $# -gt 0 ] || if [ "${n:-0}" -gt 10 ]; then
 		echo "ok $stat is counted"
 	else
 		echo "not ok $stat: ${n:-none}"

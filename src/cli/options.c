@@ -355,11 +355,20 @@ static int opt_interp(struct run_options *o, char *v, struct err *e)
 
 static int opt_direct(struct run_options *o, char *v, struct err *e)
 {
-	o->vm.direct = !strcmp(v, "on");
-	if (!o->vm.direct && strcmp(v, "off"))
-		return err_set(e, -EINVAL, "--direct: '%s' is not on or off",
-			       v);
-	return 0;
+	static const char *const name[] = {
+		[DIRECT_OFF] = "off",
+		[DIRECT_ON] = "on",
+		[DIRECT_ALWAYS] = "always",
+	};
+
+	for (unsigned k = 0; k < ARRAY_LEN(name); k++) {
+		if (!strcmp(v, name[k])) {
+			o->vm.direct = k;
+			return 0;
+		}
+	}
+	return err_set(e, -EINVAL, "--direct: '%s' is not on, off or always",
+		       v);
 }
 
 static int opt_trace(struct run_options *o, char *v, struct err *e)

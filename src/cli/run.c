@@ -176,7 +176,7 @@ const struct cli_verb cli_run = {
 		"  --code-cache SIZE     soft engine: for translated code, "
 		"each "
 		"CPU (32M)\n"
-		"  --direct on|off       soft engine: run user code directly "
+		"  --direct on|off|always  soft engine: run user code directly "
 		"(on)\n"
 		"  --debug-exit PORT     a write of v there ends with status "
 		"(v<<1)|1\n"

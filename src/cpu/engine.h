@@ -43,6 +43,9 @@ struct cpu_ops {
 struct soft_translator;
 struct trace;
 
+/* ALWAYS, as far as it can be, is for tests; ON: where that is faster. */
+enum engine_direct { DIRECT_OFF, DIRECT_ON, DIRECT_ALWAYS };
+
 struct engine_config {
 	struct mem *mem;
 	const struct cpu_ops *ops;
@@ -60,9 +63,8 @@ struct engine_config {
 	/* Soft engine: check translated code against the interpreter for so
 	 * many instructions; one vCPU. 0: do not. */
 	u64 lockstep;
-	/* Soft engine with a translator: run user code directly where that is
-	 * faster. */
-	bool direct;
+	/* Soft engine with a translator: when user code is run directly. */
+	enum engine_direct direct;
 	/* Soft engine: what is traced; NULL: nothing. The caller's. */
 	const struct trace *trace;
 	/* KVM: a ring of dirty pages for each vCPU, where there is one; costs

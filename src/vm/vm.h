@@ -54,7 +54,7 @@ struct vm_config {
 	bool nested;
 	bool no_reboot; /* a reset ends the VM */
 	bool interp_only;
-	bool direct;               /* soft engine: run user code directly */
+	enum engine_direct direct; /* soft engine: run user code directly */
 	struct sched_config sched; /* its name: vm_new() sets it */
 	const struct trace *trace; /* NULL: none */
 	u64 code_cache; /* bytes for each vCPU; 0: the engine's default */

@@ -16,7 +16,7 @@ void vm_config_init(struct vm_config *c)
 		.cpus = 1,
 		.memory = 512 * MIB,
 		.net = VM_NET_USER,
-		.direct = true,
+		.direct = DIRECT_ON,
 		/* Behind its own NAT each VM may have the same. */
 		.mac = {0x02, 0x00, 10, 0, 2, 15},
 	};

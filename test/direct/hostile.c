@@ -141,12 +141,38 @@ static void run_exec(void)
 	}
 }
 
+/* Registers that the guest's CPU has not, which run on many hosts. */
+static void use_zmm(void)
+{
+	warm();
+	__asm__ volatile("kxnorw %%k1, %%k1, %%k1\n\t"
+			 "vpternlogd $255, %%zmm17, %%zmm17, %%zmm17"
+			 :
+			 :
+			 : "memory");
+	getppid();
+	_exit(0);
+}
+
+static void run_zmm(void)
+{
+	for (unsigned k = 0; k < 4; k++) {
+		pid_t pid = fork();
+		int status;
+
+		if (!pid) {
+			signal(SIGILL, SIG_DFL);
+			use_zmm();
+		}
+		waitpid(pid, &status, 0);
+		check(WIFSIGNALED(status) && WTERMSIG(status) == SIGILL,
+		      "AVX-512 is undefined");
+	}
+}
+
 const struct test_case hostile_cases[] = {
-	{"stub", run_stub},
-	{"probe", run_probe},
-	{"endless", run_endless},
-	{"forks", run_forks},
-	{"storm", run_storm},
-	{"exec", run_exec},
-	{0},
+	{"stub", run_stub},       {"probe", run_probe},
+	{"endless", run_endless}, {"forks", run_forks},
+	{"storm", run_storm},     {"exec", run_exec},
+	{"zmm", run_zmm},         {0},
 };

@@ -105,28 +105,17 @@ static u64 direct_cr3(const struct soft_vcpu *v)
 	return v->cr3 & v->mmu->addr_mask;
 }
 
+static bool direct_always(const struct soft_vcpu *v)
+{
+	return v->vcpu.engine->config.direct == DIRECT_ALWAYS;
+}
+
 static void direct_want(struct soft_vcpu *v)
 {
 	const struct direct_space *s = v->direct->now;
 
 	v->direct_want = s && s->on;
 	v->direct_on = v->direct_want;
-}
-
-void soft_direct_switched(struct soft_vcpu *v)
-{
-	struct soft_direct *d = v->direct;
-	u64 cr3 = direct_cr3(v);
-
-	d->now = NULL;
-	FOR_SPACES(v, s)
-	{
-		if (s->cr3 == cr3)
-			d->now = s;
-		else if (s->set == v->mmu->set)
-			s->set = NULL; /* that is another's now */
-	}
-	direct_want(v);
 }
 
 static void space_free(struct direct_space *s)
@@ -233,6 +222,24 @@ static void direct_begin(struct soft_vcpu *v)
 	direct_want(v);
 }
 
+void soft_direct_switched(struct soft_vcpu *v)
+{
+	struct soft_direct *d = v->direct;
+	u64 cr3 = direct_cr3(v);
+
+	d->now = NULL;
+	FOR_SPACES(v, s)
+	{
+		if (s->cr3 == cr3)
+			d->now = s;
+		else if (s->set == v->mmu->set)
+			s->set = NULL; /* that is another's now */
+	}
+	if (direct_always(v) && !d->broken && !(d->now && d->now->on))
+		direct_begin(v);
+	direct_want(v);
+}
+
 static void direct_give_up(struct soft_vcpu *v, struct direct_space *s)
 {
 	struct soft_direct *d = v->direct;
@@ -249,7 +256,7 @@ static void direct_give_up(struct soft_vcpu *v, struct direct_space *s)
 static void direct_other(struct soft_vcpu *v, struct direct_space *s)
 {
 	s->other = false;
-	s->on = false;
+	s->on = direct_always(v);
 	s->fails = 0;
 	s->not_before = 0;
 	direct_unplace(v);
@@ -261,6 +268,8 @@ static void direct_judge(struct soft_vcpu *v, struct direct_space *s)
 {
 	u64 time, lost;
 
+	if (direct_always(v))
+		return;
 	if (++s->stops < (s->fails ? WINDOW_STOPS : FIRST_STOPS))
 		return;
 	time = direct_time(s);
