@@ -25,8 +25,8 @@ static int pair_setup(void **state)
 	struct pair *p = calloc(1, sizeof(*p));
 	int sv[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sv))
-		return -1;
+	assert_non_null(p);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
 	mig_chan_init(&p->a, sv[0], sv[0]);
 	mig_chan_init(&p->b, sv[1], sv[1]);
 	*state = p;

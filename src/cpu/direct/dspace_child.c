@@ -24,7 +24,7 @@
 
 /* clang-format off */
 asm(".section .rodata\n"
-    ".globl dspace_stub, dspace_stub_call, dspace_stub_end\n"
+    ".globl dspace_stub, dspace_stub_size, dspace_stub_call\n"
     "dspace_stub:\n"
     "	test	%r15, %r15\n"
     "	jz	1f\n"
@@ -36,14 +36,16 @@ asm(".section .rodata\n"
     "	mov	40(%r14), %r8\n"
     "	mov	48(%r14), %r9\n"
     "	syscall\n"
-    "dspace_stub_call:\n"
+    "2:	"
     "	cmp	$-4095, %rax\n"
     "	jae	1f\n"
     "	add	$64, %r14\n"
     "	dec	%r15\n"
     "	jmp	dspace_stub\n"
     "1:	int3\n"
-    "dspace_stub_end:\n"
+    "3:	.balign	4\n"
+    "dspace_stub_size: .long 3b - dspace_stub\n"
+    "dspace_stub_call: .long 2b - dspace_stub\n"
     ".previous\n");
 /* clang-format on */
 
@@ -60,7 +62,7 @@ asm(".section .rodata\n"
 /* Only the stub's system call, and of these only what it is for. */
 static bool child_filter(void)
 {
-	u64 ip = DSPACE_STUB + (u64)(dspace_stub_call - dspace_stub);
+	u64 ip = DSPACE_STUB + dspace_stub_call;
 	struct sock_filter code[] = {
 		LOAD(arch),
 		IS_NOT(AUDIT_ARCH_X86_64, 9),
@@ -90,7 +92,7 @@ static bool child_stub(void *commands)
 
 	if (at != (void *)DSPACE_STUB)
 		return false;
-	memcpy(at, dspace_stub, (size_t)(dspace_stub_end - dspace_stub));
+	memcpy(at, dspace_stub, dspace_stub_size);
 	if (mprotect(at, 0x1000, PROT_READ | PROT_EXEC))
 		return false;
 	at = mremap(commands, DSPACE_STUB_SIZE - 0x1000,

@@ -21,7 +21,9 @@ struct dspace_command {
  * The stub: r15 commands beginning at r14 are carried out until one fails; then
  * int3, with the result of the last one in rax and r15 left.
  */
-extern const u8 dspace_stub[], dspace_stub_call[], dspace_stub_end[];
+extern const u8 dspace_stub[];
+/* Its length, and where its system call returns to, in bytes. */
+extern const u32 dspace_stub_size, dspace_stub_call;
 
 /* Becomes the child, in a copy of the caller's process: commands is the memory
  * shared with the owner. Stops in the stub; ends the process if it cannot. */

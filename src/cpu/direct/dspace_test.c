@@ -174,8 +174,7 @@ static void the_stub_calls_for_nobody_else(void **state)
 
 	for (unsigned k = 0; k < ARRAY_LEN(nr); k++) {
 		*r = (struct dspace_regs){
-			.rip = DSPACE_STUB +
-			       (u64)(dspace_stub_call - dspace_stub) - 2,
+			.rip = DSPACE_STUB + dspace_stub_call - 2,
 			.rax = (u64)nr[k],
 			.rdi = DATA_LIN,
 			.rsi = PAGE_SIZE,
