@@ -13,36 +13,7 @@
 #include <jansson.h>
 
 #include "migrate/hello.h"
-
-struct pair {
-	struct mig_chan a, b;
-	struct mig_frame f;
-	struct err e;
-};
-
-static int pair_setup(void **state)
-{
-	struct pair *p = calloc(1, sizeof(*p));
-	int sv[2];
-
-	assert_non_null(p);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
-	mig_chan_init(&p->a, sv[0], sv[0]);
-	mig_chan_init(&p->b, sv[1], sv[1]);
-	*state = p;
-	return mig_frame_init(&p->f, &p->e);
-}
-
-static int pair_teardown(void **state)
-{
-	struct pair *p = *state;
-
-	mig_chan_close(&p->a);
-	mig_chan_close(&p->b);
-	mig_frame_fini(&p->f);
-	free(p);
-	return 0;
-}
+#include "migrate/pair_testing.h"
 
 static struct mig_hello *hello_new(void)
 {
@@ -163,7 +134,7 @@ static void nonsense(void **state)
 		-EPROTO);
 }
 
-#define P(fn) cmocka_unit_test_setup_teardown(fn, pair_setup, pair_teardown)
+#define P(fn) cmocka_unit_test_setup_teardown(fn, pair_make, pair_teardown)
 
 int main(void)
 {

@@ -20,6 +20,7 @@
 #include "migrate/addr.h"
 #include "migrate/missing.h"
 #include "migrate/pages.h"
+#include "migrate/pair_testing.h"
 #include "migrate/plan.h"
 #include "migrate/ram.h"
 #include "migrate/throttle.h"
@@ -27,37 +28,13 @@
 
 #define ALL (~0u)
 
-/* Two ends of a connection. */
-struct pair {
-	struct mig_chan a, b;
-	struct mig_frame f;
-	struct err e;
-};
-
 static int pair_setup(void **state)
 {
-	struct pair *p = calloc(1, sizeof(*p));
-	int sv[2];
-
-	assert_non_null(p);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
-	mig_chan_init(&p->a, sv[0], sv[0]);
-	mig_chan_init(&p->b, sv[1], sv[1]);
-	p->a.timeout_ms = p->b.timeout_ms = 300;
-	assert_int_equal(mig_frame_init(&p->f, &p->e), 0);
-	*state = p;
-	return 0;
-}
-
-static int pair_teardown(void **state)
-{
+	int rc = pair_make(state);
 	struct pair *p = *state;
 
-	mig_chan_close(&p->a);
-	mig_chan_close(&p->b);
-	mig_frame_fini(&p->f);
-	free(p);
-	return 0;
+	p->a.timeout_ms = p->b.timeout_ms = 300;
+	return rc;
 }
 
 static void frames(void **state)
