@@ -96,11 +96,9 @@ static const struct scan_absent {
 };
 
 /* Bytes of an instruction at most, and so the places where one can start. */
-#define SCAN_INSN 15
-/* How far before a candidate decoding starts: enough to fall into step. */
-#define SCAN_LEAD 64
-/* What is looked at of the page before. */
-#define SCAN_BEFORE (SCAN_LEAD + SCAN_INSN)
+#define SCAN_INSN DIRECT_SCAN_AFTER
+/* What is looked at of the page before: enough to fall into step. */
+#define SCAN_BEFORE DIRECT_SCAN_BEFORE
 /* Where compilers put functions. */
 #define SCAN_ALIGN 16
 

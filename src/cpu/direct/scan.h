@@ -26,10 +26,14 @@ struct direct_finding {
 			    guest's CPU does not have */
 };
 
+/* Bytes of the pages before and after that are looked at, at most. */
+#define DIRECT_SCAN_BEFORE 79
+#define DIRECT_SCAN_AFTER  15
+
 /*
  * True: the page's 4 KiB have no sensitive instruction. before and after: how
  * many bytes are readable (and are the code) on the pages around it, 0 if not
- * known; more than 79 and 15 are not used. An instruction on a page border
+ * known; more than DIRECT_SCAN_* are not used. An instruction on a page border
  * counts for the page that its opcode (without prefixes) begins on; where the
  * rest of it is not known it counts if it could be one. Any thread;
  * some 20 us.

@@ -120,19 +120,30 @@ static bool map_plain(struct soft_vcpu *v, const struct direct_space *s,
 	return scan == SCAN_PLAIN || (scan == SCAN_CPUID && s->cpuid_faults);
 }
 
+/* The entry for its page n, which may be that of a larger page. */
+static u64 map_pte(const struct map_walk *w, unsigned n)
+{
+	return w->table ? __atomic_load_n(&w->table[n], __ATOMIC_RELAXED)
+			: w->leaf;
+}
+
+static bool map_executable(const struct map_walk *w, u64 pte)
+{
+	return !w->nx && !(pte >> 63);
+}
+
 /* What may be done with its page n, and where that is; 0: nothing. */
 static u32 map_legal(struct soft_vcpu *v, const struct direct_space *s,
 		     const struct map_walk *w, unsigned n)
 {
 	const struct soft_mmu *m = v->mmu;
 	const struct mem_slot *slot;
-	u64 pte = w->leaf;
+	u64 pte = map_pte(w, n);
 	gpa_t gpa = w->gpa + n * PAGE_SIZE;
 	u32 rights = RIGHT_R;
 	const u8 *host;
 
 	if (w->table) {
-		pte = __atomic_load_n(&w->table[n], __ATOMIC_RELAXED);
 		gpa = pte & m->addr_mask;
 		if ((pte & (WALK_NEED | PTE_U)) != (WALK_NEED | PTE_U) ||
 		    pte & m->rsvd[1][1])
@@ -145,7 +156,7 @@ static u32 map_legal(struct soft_vcpu *v, const struct direct_space *s,
 	if (w->perm & pte & PTE_W && pte & PTE_D && !slot->readonly &&
 	    mmu_may_write(v, host))
 		rights |= RIGHT_W;
-	else if (!w->nx && !(pte >> 63) &&
+	else if (map_executable(w, pte) &&
 		 map_plain(v, s, mem_page(soft_mem(v), host)))
 		rights |= RIGHT_X;
 	return (u32)mem_page(soft_mem(v), host) << RIGHT_BITS | rights;
@@ -286,30 +297,31 @@ static const u8 *map_peek(struct soft_vcpu *v, gva_t lin)
 	lin &= 2 * MIB - 1;
 	if (w.leaf)
 		return mem_ptr(soft_mem(v), w.gpa + lin, PAGE_SIZE);
-	pte = __atomic_load_n(&w.table[lin >> PAGE_SHIFT], __ATOMIC_RELAXED);
+	pte = map_pte(&w, (unsigned)(lin >> PAGE_SHIFT));
 	return pte & PTE_P ? mem_ptr(soft_mem(v), pte & v->mmu->addr_mask,
 				     PAGE_SIZE)
 			   : NULL;
 }
 
-/* Of the pages before and after it so much is looked at. */
-enum { SCAN_BEFORE = 80, SCAN_AFTER = 16 };
-
 /* The page at lin, with what is around it there. */
 static u8 map_judge(const u8 *before, const u8 *page, const u8 *after)
 {
-	u8 buf[SCAN_BEFORE + PAGE_SIZE + SCAN_AFTER];
+	u8 buf[DIRECT_SCAN_BEFORE + PAGE_SIZE + DIRECT_SCAN_AFTER];
 
 	if (before)
-		memcpy(buf, before + PAGE_SIZE - SCAN_BEFORE, SCAN_BEFORE);
-	memcpy(buf + SCAN_BEFORE, page, PAGE_SIZE);
+		memcpy(buf, before + PAGE_SIZE - DIRECT_SCAN_BEFORE,
+		       DIRECT_SCAN_BEFORE);
+	memcpy(buf + DIRECT_SCAN_BEFORE, page, PAGE_SIZE);
 	if (after)
-		memcpy(buf + SCAN_BEFORE + PAGE_SIZE, after, SCAN_AFTER);
-	if (direct_scan(buf + SCAN_BEFORE, before ? SCAN_BEFORE : 0,
-			after ? SCAN_AFTER : 0))
+		memcpy(buf + DIRECT_SCAN_BEFORE + PAGE_SIZE, after,
+		       DIRECT_SCAN_AFTER);
+	if (direct_scan(buf + DIRECT_SCAN_BEFORE,
+			before ? DIRECT_SCAN_BEFORE : 0,
+			after ? DIRECT_SCAN_AFTER : 0))
 		return SCAN_PLAIN;
-	if (direct_scan_but_cpuid(buf + SCAN_BEFORE, before ? SCAN_BEFORE : 0,
-				  after ? SCAN_AFTER : 0))
+	if (direct_scan_but_cpuid(buf + DIRECT_SCAN_BEFORE,
+				  before ? DIRECT_SCAN_BEFORE : 0,
+				  after ? DIRECT_SCAN_AFTER : 0))
 		return SCAN_CPUID;
 	return before && after ? SCAN_SENSITIVE : SCAN_UNSURE;
 }
@@ -331,20 +343,14 @@ static void map_scan(struct soft_vcpu *v, gva_t lin, u64 page)
 			   after);
 }
 
-static bool map_executable(const struct map_walk *w, unsigned n)
-{
-	u64 pte = w->table ? w->table[n] : w->leaf;
-
-	return !w->nx && !(pte >> 63);
-}
-
 static void around_page(struct soft_vcpu *v, struct map_run *r,
 			const struct map_walk *w, struct direct_region *g,
 			unsigned n, bool code)
 {
 	u32 now = map_legal(v, r->s, w, n);
 
-	if (code && now && !(now & RIGHT_W) && map_executable(w, n)) {
+	if (code && now && !(now & RIGHT_W) &&
+	    map_executable(w, map_pte(w, n))) {
 		map_scan(v, (g->tag << 21) + n * PAGE_SIZE, now >> RIGHT_BITS);
 		now = map_legal(v, r->s, w, n);
 	}
@@ -352,7 +358,7 @@ static void around_page(struct soft_vcpu *v, struct map_run *r,
 		run_add(r, (g->tag << 21) + n * PAGE_SIZE, &g->page[n], now);
 }
 
-/* What is in the way of code: pages that hold it are never written. */
+/* The region that has the child's own pages: nothing is mapped beside them. */
 static bool map_in_stub(gva_t lin)
 {
 	return lin >> 21 == DSPACE_STUB >> 21;
